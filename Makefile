@@ -1,0 +1,57 @@
+# One command each for set-up, check, test and demo; CI runs only these.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROTOS := $(wildcard protos/yumen/v1/*.proto)
+
+.PHONY: setup check test test-long demo bench stubs format lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -e 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv with the exact versions of requirements.lock
+
+# torch goes first and exactly: an unpinned torch draws gigabytes of CUDA packages.
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v[:2] == (3, 11) else f"Yumen needs Python 3.11 and got {v[0]}.{v[1]}: set PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^torch==' requirements.lock)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(STAMP)
+
+demo: setup ## four hospitals, one coordinator, encrypted answers, on this machine
+	$(BIN)/yumen demo
+
+test: setup ## unit and integration tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-long: setup ## everything, the slow runs too
+	$(BIN)/python -m pytest
+
+check: setup ## format, lint, strict types, import direction, stubs up to date
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python protos/generate.py --check
+
+format: setup ## rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+stubs: setup ## regenerate the gRPC stubs from protos/
+	$(BIN)/python protos/generate.py
+
+bench: setup ## print the benchmark tables
+	$(BIN)/python benchmarks/secure_sum.py
+	$(BIN)/python benchmarks/round_trip.py
+	$(BIN)/python benchmarks/query.py
+
+lock: setup ## solve requirements.lock anew from pyproject.toml
+	$(BIN)/python tools/lock.py
+
+clean: ## remove what setup and the tools made
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
