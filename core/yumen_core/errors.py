@@ -58,6 +58,7 @@ CATALOGUE: dict[str, Kind] = {
     "certificate_revoked": Kind("UNAUTHENTICATED", 401, 4, "ask the federation authority"),
     "revocations": Kind("UNAUTHENTICATED", 401, 4, "check that the authority is running"),
     "token": Kind("UNAUTHENTICATED", 401, 4, "ask the federation authority for a new token"),
+    "rate_limited": Kind("RESOURCE_EXHAUSTED", 429, 6, "wait a minute and try again"),
     "signature": Kind("UNAUTHENTICATED", 401, 4, "sign the job again and send it once"),
     "identity": Kind("UNAUTHENTICATED", 401, 4, "use the identity that the certificate names"),
     "descriptor": Kind("UNAUTHENTICATED", 401, 4, "ask for the catalogue again"),

@@ -1,0 +1,27 @@
+"""Federated SQL: schema, plan, a node's part and the requester's part. Pure."""
+
+from yumen_core.sql.finish import Answer, finish
+from yumen_core.sql.local import LocalCells, local_cells, local_sql
+from yumen_core.sql.plan import Layout, Plan, Support, Value
+from yumen_core.sql.schema import Column, ColumnType, Grade, TableSchema
+from yumen_core.sql.select import NODES_COLUMN, parse
+from yumen_core.sql.storage import storage_type
+
+__all__ = [
+    "NODES_COLUMN",
+    "Answer",
+    "Column",
+    "ColumnType",
+    "Grade",
+    "Layout",
+    "LocalCells",
+    "Plan",
+    "Support",
+    "TableSchema",
+    "Value",
+    "finish",
+    "local_cells",
+    "local_sql",
+    "parse",
+    "storage_type",
+]

@@ -1,0 +1,271 @@
+"""The data scientists' side of the coordinator."""
+
+from __future__ import annotations
+
+import functools
+import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc.aio
+from yumen_core.errors import CallError, PeerError, YumenError
+from yumen_core.identity.envelope import SignedEnvelope
+from yumen_core.identity.membership import Membership
+from yumen_core.identity.names import Identity, Role
+from yumen_core.jobs.answer import answer_slots
+from yumen_core.jobs.job_id import check_job_id
+from yumen_core.jobs.machine import Refused
+from yumen_core.jobs.spec import parse_spec
+from yumen_core.log import Journal
+from yumen_core.rpc import chunks, faults
+from yumen_core.rpc.channels import peer_identity
+from yumen_core.rpc.v1 import envelope_pb2, federation_pb2, federation_pb2_grpc, job_pb2
+from yumen_core.securesum import BfvPublicKey
+
+from yumen_coordinator.checks import Checks
+from yumen_coordinator.config import CoordinatorConfig
+from yumen_coordinator.gate import Gate
+from yumen_coordinator.outcome import status_of
+from yumen_coordinator.registry import Registry
+from yumen_coordinator.scheduler import Scheduler
+from yumen_coordinator.store import Store, StoredJob
+
+MAX_JOBS_LISTED = 500
+Context = grpc.aio.ServicerContext[Any, Any]
+_Self = TypeVar("_Self")
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+def _answering(
+    method: Callable[[_Self, _Request, Context], Awaitable[_Response]],
+) -> Callable[[_Self, _Request, Context], Awaitable[_Response]]:
+    """Turn our errors into gRPC's, in one place."""
+
+    @functools.wraps(method)
+    async def answer(self: _Self, request: _Request, context: Context) -> _Response:
+        try:
+            return await method(self, request, context)
+        except YumenError as error:
+            await faults.abort(context, error)
+            raise AssertionError("abort does not return") from error
+
+    return answer
+
+
+class FederationService(federation_pb2_grpc.FederationServicer):
+    """Serves `Federation`. Whose job it is comes from the certificate of each call."""
+
+    def __init__(
+        self,
+        *,
+        config: CoordinatorConfig,
+        membership: Membership,
+        registry: Registry,
+        scheduler: Scheduler,
+        checks: Checks,
+        gate: Gate,
+        store: Store,
+        journal: Journal,
+    ) -> None:
+        self._config = config
+        self._membership = membership
+        self._registry = registry
+        self._scheduler = scheduler
+        self._checks = checks
+        self._gate = gate
+        self._store = store
+        self._journal = journal
+
+    @_answering
+    async def Catalogue(
+        self, request: federation_pb2.CatalogueRequest, context: Context
+    ) -> federation_pb2.CatalogueResponse:
+        self._caller(context, Role.USER, Role.AUDITOR)
+        now_ms = self._membership.clock.now_ms()
+        return federation_pb2.CatalogueResponse(
+            nodes=[
+                federation_pb2.CatalogueNode(
+                    descriptor=known.envelope.to_proto(), connected=connected
+                )
+                for _, known, connected in self._registry.catalogue(now_ms=now_ms)
+            ],
+            revocations=self._membership.revocations.der,
+            coordinator=self._membership.identity.uri,
+            now_ms=now_ms,
+        )
+
+    @_answering
+    async def Check(
+        self, request: federation_pb2.CheckRequest, context: Context
+    ) -> federation_pb2.CheckResponse:
+        caller = self._caller(context, Role.USER)
+        envelope = SignedEnvelope.from_proto(request.job)
+        opened = self._gate.open(envelope, caller)
+        spec = opened.spec
+        try:
+            if not spec.dry_run:
+                raise PeerError("job_spec", "expected a dry run, got a job to carry out")
+            if self._checks.full():
+                raise PeerError("payload_too_large", "expected fewer dry runs at once")
+            self._store.mark_seen(spec.job_id)
+        except PeerError as error:
+            self._gate.refuse(error, caller, spec.job_id)
+            raise
+        ruling = self._gate.rule(opened, envelope)
+        if not ruling.accepted:
+            return federation_pb2.CheckResponse(coordinator=ruling.envelope.to_proto())
+        return await self._checks.run(opened, envelope, ruling.envelope)
+
+    @_answering
+    async def Submit(
+        self, request: federation_pb2.SubmitRequest, context: Context
+    ) -> federation_pb2.SubmitResponse:
+        """1. verify, 2. the key is the one signed for, 3. a new id, 4. room, 5. decide, 6. go."""
+        caller = self._caller(context, Role.USER)
+        envelope = SignedEnvelope.from_proto(request.job)
+        opened = self._gate.open(envelope, caller)
+        spec = opened.spec
+        try:
+            if spec.dry_run:
+                raise PeerError("job_spec", "expected a job to carry out, got a dry run")
+            public_key = BfvPublicKey.from_bytes(request.public_key)
+            if not hmac.compare_digest(public_key.digest, spec.public_key_digest):
+                raise PeerError(
+                    "ciphertext", "expected the public key that the job names, got another"
+                )
+            if self._store.was_seen(spec.job_id):
+                raise PeerError(
+                    "replay",
+                    f"expected a new job id, got `{spec.job_id}`, which was used before",
+                )
+            self._check_room(caller)
+        except PeerError as error:
+            self._gate.refuse(error, caller, spec.job_id)
+            raise
+        ruling = self._gate.rule(opened, envelope)
+        if ruling.question is None:  # nothing that could be listed as a job
+            self._store.mark_seen(spec.job_id)
+            return federation_pb2.SubmitResponse(
+                status=job_pb2.JobStatus(
+                    job_id=spec.job_id, state=job_pb2.JOB_STATE_DENIED, table=spec.table
+                ),
+                decision=ruling.envelope.to_proto(),
+            )
+        plan = ruling.question.plan
+        slots = answer_slots(plan)
+        self._scheduler.new_job(opened, envelope, request.public_key, plan, slots)
+        if ruling.accepted:
+            self._scheduler.admit(spec.job_id)
+        else:
+            self._scheduler.apply(spec.job_id, Refused(ruling.denials))
+        return federation_pb2.SubmitResponse(
+            status=self._status(spec.job_id, caller), decision=ruling.envelope.to_proto()
+        )
+
+    async def Watch(
+        self, request: federation_pb2.WatchRequest, context: Context
+    ) -> AsyncIterator[job_pb2.JobStatus]:
+        try:
+            caller = self._caller(context, Role.USER, Role.AUDITOR)
+            while True:
+                active = self._scheduler.active(request.job_id)
+                changed = active.changed if active is not None else None
+                yield self._status(request.job_id, caller)
+                if changed is None:
+                    return
+                await changed.wait()
+        except YumenError as error:
+            await faults.abort(context, error)
+
+    async def Fetch(
+        self, request: federation_pb2.FetchRequest, context: Context
+    ) -> AsyncIterator[federation_pb2.FetchResponse]:
+        try:
+            caller = self._caller(context, Role.USER)
+            stored = self._job_of(request.job_id, caller, owner_only=True)
+            found = self._store.result(stored.job.job_id)
+            if found is None:
+                raise PeerError(
+                    "job_unknown",
+                    f"expected a job that has ended, got `{request.job_id}`, which has no result",
+                    remedy="wait for it, or submit the job again where its result was dropped",
+                )
+        except YumenError as error:
+            await faults.abort(context, error)
+            return
+        outcome, total = found
+        yield federation_pb2.FetchResponse(outcome=job_pb2.Outcome.FromString(outcome))
+        if total:
+            for chunk in chunks.split(total):
+                yield federation_pb2.FetchResponse(
+                    sum=envelope_pb2.Chunk.FromString(chunk.SerializeToString())
+                )
+
+    @_answering
+    async def Cancel(
+        self, request: federation_pb2.CancelRequest, context: Context
+    ) -> job_pb2.JobStatus:
+        caller = self._caller(context, Role.USER)
+        stored = self._job_of(request.job_id, caller, owner_only=True)
+        self._scheduler.cancel(stored.job.job_id, caller.uri)
+        return self._status(request.job_id, caller)
+
+    @_answering
+    async def Jobs(
+        self, request: federation_pb2.JobsRequest, context: Context
+    ) -> federation_pb2.JobsResponse:
+        """A user's own jobs, or every job for an auditor, newest first."""
+        caller = self._caller(context, Role.USER, Role.AUDITOR)
+        jobs = self._store.recent(
+            requester=None if caller.role is Role.AUDITOR else caller.uri,
+            limit=min(request.limit or 50, MAX_JOBS_LISTED),
+        )
+        return federation_pb2.JobsResponse(jobs=[self._stored_status(job) for job in jobs])
+
+    def _caller(self, context: Context, *roles: Role) -> Identity:
+        identity = peer_identity(context, self._membership)
+        if identity.role not in roles:
+            error = PeerError(
+                "role", f"expected a caller with role {' or '.join(roles)}, got `{identity.uri}`"
+            )
+            self._gate.refuse(error, identity)
+            raise error
+        return identity
+
+    def _check_room(self, caller: Identity) -> None:
+        if self._scheduler.open_count(caller.uri) >= self._config.max_open_jobs_per_requester:
+            raise PeerError(
+                "payload_too_large",
+                f"expected at most {self._config.max_open_jobs_per_requester} open jobs a "
+                "requester, got one more",
+                remedy="wait for a job to end, or cancel one",
+            )
+        if self._scheduler.open_count() >= self._config.max_open_jobs:
+            raise PeerError(
+                "payload_too_large",
+                f"expected at most {self._config.max_open_jobs} open jobs, got one more",
+                remedy="try again later",
+            )
+
+    def _job_of(self, job_id: str, caller: Identity, *, owner_only: bool = False) -> StoredJob:
+        """The job, if the caller may see it; someone else's is as unknown as none."""
+        stored = self._store.get(check_job_id(job_id))
+        auditor = caller.role is Role.AUDITOR and not owner_only
+        if stored is None or not (auditor or stored.requester == caller.uri):
+            raise CallError("job_unknown", f"expected a job of yours, got `{job_id}`")
+        return stored
+
+    def _status(self, job_id: str, caller: Identity) -> job_pb2.JobStatus:
+        return self._stored_status(self._job_of(job_id, caller))
+
+    def _stored_status(self, stored: StoredJob) -> job_pb2.JobStatus:
+        envelope = envelope_pb2.Envelope.FromString(stored.envelope)
+        requester = Identity.parse(stored.requester)
+        spec = parse_spec(envelope.payload, signer=requester, now_ms=stored.submitted_at_ms)
+        return status_of(
+            stored.job,
+            spec,
+            submitted_at_ms=stored.submitted_at_ms,
+            updated_at_ms=stored.updated_at_ms,
+        )

@@ -1,0 +1,69 @@
+"""A job as its requester sees it: status while it runs, outcome when it has ended."""
+
+from __future__ import annotations
+
+from yumen_core.jobs.decision import denial_to_proto
+from yumen_core.jobs.machine import Job, State, Step
+from yumen_core.jobs.rounds import support_digest
+from yumen_core.jobs.spec import JobSpec
+from yumen_core.rpc.v1 import job_pb2
+from yumen_core.securesum import SLOTS
+
+from yumen_coordinator.rounds import ActiveJob
+
+_WHY_OUT = {
+    Step.ASKED: "gave no decision in time",
+    Step.ABSENT: "was not connected",
+    Step.LOST: "was lost",
+}
+
+
+def status_of(
+    job: Job, spec: JobSpec, *, submitted_at_ms: int, updated_at_ms: int
+) -> job_pb2.JobStatus:
+    """The job's status message."""
+    return job_pb2.JobStatus(
+        job_id=job.job_id,
+        state=f"JOB_STATE_{job.state.name}",
+        reason=job.reason,
+        requester=spec.requester.uri,
+        purpose=spec.purpose,
+        table=spec.table,
+        sql=spec.sql,
+        nodes=[
+            job_pb2.NodeProgress(node=node, step=step.value)
+            for node, step in sorted(job.steps.items())
+        ],
+        submitted_at_ms=submitted_at_ms,
+        updated_at_ms=updated_at_ms,
+        denials=[denial_to_proto(d) for d in job.denials],
+    )
+
+
+def outcome_of(active: ActiveJob, *, now_ms: int, total_bytes: int) -> job_pb2.Outcome:
+    """What the requester receives beside the encrypted sum."""
+    job = active.job
+    status = status_of(
+        job, active.opened.spec, submitted_at_ms=active.submitted_at_ms, updated_at_ms=now_ms
+    )
+    blocks = -(-active.slots // SLOTS)
+    return job_pb2.Outcome(
+        status=status,
+        participants=job.participants,
+        decisions=[active.decisions[n].to_proto() for n in sorted(active.decisions)],
+        excluded=[
+            job_pb2.Exclusion(node=node, reason=_why_out(job, node))
+            for node in sorted(job.steps)
+            if node not in job.participants or job.steps[node] is Step.LOST
+        ],
+        ciphertext_bytes=active.received_bytes,
+        support_digest=support_digest({n: e.payload for n, e in active.supports.items()}),
+        ciphertexts=blocks * len(active.contributed) if job.state is State.SUCCEEDED else 0,
+    )
+
+
+def _why_out(job: Job, node: str) -> str:
+    if job.steps[node] is Step.DENIED:
+        reasons = [d.message for d in job.denials if d.node == node]
+        return "; ".join(reasons) or "denied the job"
+    return _WHY_OUT.get(job.steps[node], "was not needed: the job ended before")

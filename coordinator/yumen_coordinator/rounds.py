@@ -1,0 +1,89 @@
+"""One job while it runs: what has arrived of its present round, and who waits for news."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, field
+
+from yumen_core.errors import PeerError
+from yumen_core.identity.envelope import SignedEnvelope
+from yumen_core.jobs.admission import OpenedJob
+from yumen_core.jobs.machine import Job
+from yumen_core.rpc.chunks import Joiner
+from yumen_core.rpc.v1 import envelope_pb2
+from yumen_core.securesum import Adder, BfvPublicKey
+from yumen_core.sql import Plan
+
+
+@dataclass
+class ActiveJob:
+    """A job that has not ended, with everything the coordinator holds for it in memory.
+
+    Nothing in it is secret: the envelope is signed, the public key public, and what nodes send is
+    encrypted to the requester and masked besides.
+    """
+
+    job: Job
+    opened: OpenedJob
+    envelope: SignedEnvelope
+    public_key: bytes
+    plan: Plan
+    slots: int
+    max_sum_bytes: int
+    submitted_at_ms: int
+    decisions: dict[str, SignedEnvelope] = field(default_factory=dict)
+    supports: dict[str, SignedEnvelope] = field(default_factory=dict)
+    contributed: dict[str, bytes] = field(default_factory=dict)
+    received_bytes: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    timer: asyncio.TimerHandle | None = None
+    _joiners: dict[str, Joiner] = field(default_factory=dict)
+    _adder: Adder | None = None
+
+    def announce(self) -> None:
+        """Wake everyone who watches this job."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def start_round(self) -> None:
+        """Forget the parts of a round that is asked for (again)."""
+        self._joiners.clear()
+        self._adder = None
+        self.contributed.clear()
+        self.received_bytes = 0
+
+    def forget_partial(self, node: str) -> None:
+        """Drop the pieces of a contribution whose stream broke; the node sends it again."""
+        self._joiners.pop(node, None)
+
+    def add_chunk(self, node: str, chunk: envelope_pb2.Chunk) -> bytes | None:
+        """Take a piece of `node`'s contribution.
+
+        Returns the SHA-256 of the whole once it has arrived and been added to the sum, and `None`
+        before. Raises `PeerError` (`ciphertext`, `payload_too_large`) for what cannot be added;
+        the sum is then as it was.
+        """
+        if node in self.contributed:
+            return None
+        joiner = self._joiners.setdefault(node, Joiner(limit_bytes=self.max_sum_bytes, sender=node))
+        payload = joiner.add(chunk)
+        if payload is None:
+            return None
+        del self._joiners[node]
+        if self._adder is None:
+            self._adder = Adder(BfvPublicKey.from_bytes(self.public_key), self.slots)
+        try:
+            self._adder.add(payload)
+        except PeerError as error:
+            raise PeerError(error.code, error.message, node=node) from error
+        self.received_bytes += len(payload)
+        digest = hashlib.sha256(payload).digest()
+        self.contributed[node] = digest
+        return digest
+
+    def total(self) -> bytes:
+        """The encrypted sum of all contributions of the round."""
+        if self._adder is None or set(self.contributed) != set(self.job.participants):
+            raise ValueError("the round is not complete")
+        return self._adder.result()

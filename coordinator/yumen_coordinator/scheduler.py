@@ -1,0 +1,350 @@
+"""Drives every open job: feeds events to its state machine, stores it, carries out the effects.
+
+The order within one event is fixed: log what happened, store the job's new state, then send. The
+machine decides; nothing here does. All methods run on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from yumen_core.clock import Clock
+from yumen_core.errors import PeerError, YumenError
+from yumen_core.identity.envelope import SignedEnvelope
+from yumen_core.jobs import machine
+from yumen_core.jobs.admission import OpenedJob
+from yumen_core.jobs.decision import Decision
+from yumen_core.jobs.machine import Job, Limits, Round, State, Step
+from yumen_core.log import Act, Journal
+from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
+from yumen_core.sql import Plan
+
+from yumen_coordinator.outcome import outcome_of
+from yumen_coordinator.registry import Registry
+from yumen_coordinator.rounds import ActiveJob
+from yumen_coordinator.store import Store, StoredJob
+
+_LOG = logging.getLogger(__name__)
+_ROUNDS = {Round.SUPPORT: job_pb2.ROUND_SUPPORT, Round.SUM: job_pb2.ROUND_SUM}
+
+
+class Scheduler:
+    """The open jobs of one coordinator."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        journal: Journal,
+        registry: Registry,
+        clock: Clock,
+        limits: Limits,
+        max_sum_bytes: int,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._registry = registry
+        self._clock = clock
+        self._limits = limits
+        self._max_sum_bytes = max_sum_bytes
+        self._active: dict[str, ActiveJob] = {}
+
+    # Admission and restart ----------------------------------------------------------------------
+
+    def new_job(
+        self, opened: OpenedJob, envelope: SignedEnvelope, public_key: bytes, plan: Plan, slots: int
+    ) -> ActiveJob:
+        """Store a verified job in state `submitted`. Raises `PeerError` (`replay`)."""
+        spec, now_ms = opened.spec, self._clock.now_ms()
+        job = Job(
+            job_id=spec.job_id,
+            min_nodes=spec.min_nodes,
+            steps=dict.fromkeys(spec.nodes, Step.ASKED),
+            expires_at_ms=spec.expires_at_ms,
+        )
+        active = self._activate(job, opened, envelope, public_key, plan, slots, now_ms)
+        self._store.add(
+            StoredJob(
+                job=job,
+                requester=spec.requester.uri,
+                envelope=envelope.to_proto().SerializeToString(),
+                public_key=public_key,
+                submitted_at_ms=now_ms,
+                updated_at_ms=now_ms,
+            )
+        )
+        self._active[job.job_id] = active
+        return active
+
+    def admit(self, job_id: str) -> None:
+        """The coordinator's policy accepted the job: ask the nodes."""
+        self.apply(job_id, machine.Admitted())
+        active = self._active.get(job_id)
+        if active is None:
+            return
+        for node in active.job.at(Step.ASKED):
+            away = self._registry.live(node) is None and not self._registry.may_return(node)
+            if away:
+                self.apply(job_id, machine.NodeAbsent(node))
+
+    def restore(
+        self,
+        stored: StoredJob,
+        opened: OpenedJob,
+        envelope: SignedEnvelope,
+        plan: Plan,
+        slots: int,
+        decisions: dict[str, SignedEnvelope],
+    ) -> None:
+        """Take up a job that was open when the coordinator stopped.
+
+        Its nodes are asked again as they reconnect (`node_connected`).
+        """
+        job = machine.restarted(stored.job, now_ms=self._clock.now_ms(), limits=self._limits)
+        active = self._activate(
+            job, opened, envelope, stored.public_key, plan, slots, stored.submitted_at_ms
+        )
+        active.decisions.update(decisions)
+        self._active[job.job_id] = active
+        self._arm(active)
+
+    def abandon(self, stored: StoredJob, why: str) -> None:
+        """End a stored job that cannot be taken up again."""
+        job = machine.fail(stored.job, why)
+        self._journal.record(
+            Act.JOB_ENDED,
+            subject={"job": job.job_id, "requester": stored.requester},
+            detail={"state": job.state.value, "reason": why},
+        )
+        self._store.save(job, now_ms=self._clock.now_ms())
+
+    def close(self) -> None:
+        """Stop all timers; the jobs stay in the store as they are."""
+        for active in self._active.values():
+            if active.timer is not None:
+                active.timer.cancel()
+
+    def _activate(
+        self,
+        job: Job,
+        opened: OpenedJob,
+        envelope: SignedEnvelope,
+        public_key: bytes,
+        plan: Plan,
+        slots: int,
+        submitted_at_ms: int,
+    ) -> ActiveJob:
+        return ActiveJob(
+            job=job,
+            opened=opened,
+            envelope=envelope,
+            public_key=public_key,
+            plan=plan,
+            slots=slots,
+            max_sum_bytes=self._max_sum_bytes,
+            submitted_at_ms=submitted_at_ms,
+        )
+
+    # What happens -------------------------------------------------------------------------------
+
+    def node_connected(self, node: str) -> None:
+        """Send a node that has (re)connected whatever open jobs still want of it."""
+        for active in list(self._active.values()):
+            job = active.job
+            if node not in job.steps:
+                continue
+            active.forget_partial(node)
+            if job.state is State.DECIDING and job.steps[node] is Step.ASKED:
+                self._propose(active, (node,))
+            elif job.state is State.RUNNING and node in job.participants and job.round:
+                waits = Step.ACCEPTED if job.round is Round.SUPPORT else Step.SUPPORTED
+                self._propose(active, (node,))
+                if job.steps[node] is waits:
+                    self._start_round(active, job.round, (node,))
+
+    def node_absent(self, node: str) -> None:
+        """A node has been away for longer than the grace time."""
+        for job_id in [i for i, a in self._active.items() if node in a.job.steps]:
+            self.apply(job_id, machine.NodeAbsent(node))
+
+    def decided(self, node: str, decision: Decision, envelope: SignedEnvelope) -> None:
+        """A node's signed decision on an open job, already verified and logged."""
+        active = self._active.get(decision.job_id)
+        if active is None or active.job.steps.get(node) is not Step.ASKED:
+            return
+        active.decisions[node] = envelope
+        self._store.save_decision(decision.job_id, node, envelope.to_proto().SerializeToString())
+        if decision.accepted:
+            self.apply(decision.job_id, machine.NodeAccepted(node))
+        else:
+            self.apply(decision.job_id, machine.NodeDenied(node, decision.denials))
+
+    def supported(self, node: str, job_id: str, envelope: SignedEnvelope) -> None:
+        """A node's support share. The coordinator cannot read it; the other nodes verify it."""
+        active = self._active.get(job_id)
+        if active is None or active.job.round is not Round.SUPPORT:
+            return
+        if node not in active.job.participants:
+            return
+        active.supports[node] = envelope
+        self.apply(job_id, machine.RoundDone(node, Round.SUPPORT))
+
+    def contributed(self, node: str, job_id: str, chunk: envelope_pb2.Chunk) -> None:
+        """A piece of a node's contribution; one that cannot be added fails the job."""
+        active = self._active.get(job_id)
+        if active is None or active.job.round is not Round.SUM:
+            return
+        if node not in active.job.participants:
+            return
+        try:
+            digest = active.add_chunk(node, chunk)
+        except PeerError as error:
+            self._journal.record(
+                Act.REFUSAL,
+                subject={"job": job_id, "node": node},
+                detail={"code": error.code, "message": error.message},
+            )
+            self.apply(job_id, machine.NodeFailed(node, error.message))
+            return
+        if digest is None:
+            return
+        self._journal.record(
+            Act.CONTRIBUTION,
+            subject={"job": job_id, "node": node},
+            digests={"contribution": digest},
+        )
+        self.apply(job_id, machine.RoundDone(node, Round.SUM))
+
+    def failed(self, node: str, job_id: str, message: str) -> None:
+        """A node says that it cannot go on with a job."""
+        self.apply(job_id, machine.NodeFailed(node, message[:500]))
+
+    def cancel(self, job_id: str, by: str) -> None:
+        self.apply(job_id, machine.Cancelled(by))
+
+    def active(self, job_id: str) -> ActiveJob | None:
+        return self._active.get(job_id)
+
+    def open_count(self, requester: str | None = None) -> int:
+        """How many jobs are open; of one requester, or of all."""
+        return sum(
+            1
+            for a in self._active.values()
+            if requester is None or a.opened.spec.requester.uri == requester
+        )
+
+    # Event in, effects out ----------------------------------------------------------------------
+
+    def apply(self, job_id: str, event: machine.Event) -> None:
+        """Feed one event: store the new state, then carry out its effects, in order."""
+        active = self._active.get(job_id)
+        if active is None:
+            return
+        job, effects = machine.advance(
+            active.job, event, now_ms=self._clock.now_ms(), limits=self._limits
+        )
+        if job is active.job:
+            return
+        active.job = job
+        if job.state.ended:
+            self._finish(active)
+            return
+        self._store.save(job, now_ms=self._clock.now_ms())
+        self._arm(active)
+        for effect in effects:
+            match effect:
+                case machine.Propose(nodes):
+                    self._propose(active, nodes)
+                case machine.StartRound(round_, _, nodes):
+                    active.start_round()
+                    self._start_round(active, round_, nodes)
+                case machine.Finish():
+                    raise AssertionError("only an ended job finishes")
+        active.announce()
+
+    def _propose(self, active: ActiveJob, nodes: tuple[str, ...]) -> None:
+        frame = link_pb2.CoordinatorFrame(proposal=self.proposal(active))
+        for node in nodes:
+            self._send(node, frame)
+
+    def proposal(self, active: ActiveJob) -> link_pb2.Proposal:
+        """The signed job with the signed descriptors of its participants."""
+        known = (self._registry.known(node) for node in active.opened.spec.nodes)
+        return link_pb2.Proposal(
+            job=active.envelope.to_proto(),
+            descriptors=[k.envelope.to_proto() for k in known if k is not None],
+            public_key=active.public_key,
+        )
+
+    def _start_round(self, active: ActiveJob, round_: Round, nodes: tuple[str, ...]) -> None:
+        request = link_pb2.RoundRequest(
+            job_id=active.job.job_id,
+            round=_ROUNDS[round_],
+            participants=active.job.participants,
+        )
+        if round_ is Round.SUM:
+            request.supports.extend(active.supports[n].to_proto() for n in active.job.participants)
+        frame = link_pb2.CoordinatorFrame(round=request)
+        for node in nodes:
+            self._send(node, frame)
+
+    def _send(self, node: str, frame: link_pb2.CoordinatorFrame) -> None:
+        """Send to a node if it is connected; one that is not is served when it comes back."""
+        connection = self._registry.live(node)
+        if connection is not None:
+            connection.send(frame)
+
+    def _finish(self, active: ActiveJob) -> None:
+        job, now_ms = active.job, self._clock.now_ms()
+        if active.timer is not None:
+            active.timer.cancel()
+        total = b""
+        if job.state is State.SUCCEEDED:
+            try:
+                total = active.total()
+            except YumenError as error:  # all parts were checked, so this is our own fault
+                _LOG.exception("job %s: the sum failed", job.job_id)
+                active.job = job = machine.fail(job, error.message)
+        outcome = outcome_of(active, now_ms=now_ms, total_bytes=len(total))
+        self._journal.record(
+            Act.RELEASE if job.state is State.SUCCEEDED else Act.JOB_ENDED,
+            subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
+            digests={"spec": active.opened.digest},
+            detail={
+                "state": job.state.value,
+                "reason": job.reason,
+                "participants": list(job.participants),
+            },
+        )
+        self._store.save_result(job, outcome.SerializeToString(), total, now_ms=now_ms)
+        del self._active[job.job_id]
+        frame = link_pb2.CoordinatorFrame(
+            ended=link_pb2.JobEnded(
+                job_id=job.job_id,
+                state=f"JOB_STATE_{job.state.name}",
+                reason=job.reason,
+            )
+        )
+        for node in job.steps:
+            self._send(node, frame)
+        active.announce()
+
+    # Time ---------------------------------------------------------------------------------------
+
+    def _arm(self, active: ActiveJob) -> None:
+        """Wake up at the job's next deadline; there is no polling."""
+        if active.timer is not None:
+            active.timer.cancel()
+        job = active.job
+        due_ms = min(job.deadline_ms or job.expires_at_ms, job.expires_at_ms)
+        delay_s = max(due_ms - self._clock.now_ms(), 0) / 1000 + 0.01
+        active.timer = asyncio.get_running_loop().call_later(delay_s, self._tick, job.job_id)
+
+    def _tick(self, job_id: str) -> None:
+        active = self._active.get(job_id)
+        if active is None:
+            return
+        self.apply(job_id, machine.Tick())
+        if job_id in self._active:
+            self._arm(active)

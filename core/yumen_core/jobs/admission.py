@@ -1,0 +1,239 @@
+"""What coordinator and node both check before any policy is asked.
+
+Both run the same steps on the same bytes, so neither has to believe the other. Every step raises;
+reaching the end is the only way to hold an `OpenedJob` or a `Question`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from yumen_core import canonical
+from yumen_core.errors import PeerError, YumenError
+from yumen_core.identity.envelope import SignedEnvelope, open_envelope
+from yumen_core.identity.membership import Membership
+from yumen_core.identity.names import Identity, Role
+from yumen_core.jobs import descriptor as descriptors
+from yumen_core.jobs import spec as specs
+from yumen_core.jobs.descriptor import NodeDescriptor, PublishedTable
+from yumen_core.jobs.spec import JobSpec
+from yumen_core.log.entry import Value
+from yumen_core.policy.denial import Denial
+from yumen_core.policy.request import GRADES, PolicyRequest
+from yumen_core.sql import Plan, parse
+
+
+@dataclass(frozen=True)
+class OpenedJob:
+    """A job whose signature, signer, form and times hold. `digest` is of the signed payload."""
+
+    spec: JobSpec
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class SignedDescriptor:
+    """A node's descriptor whose signature and signer hold, with the digest of its payload."""
+
+    descriptor: NodeDescriptor
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Question:
+    """A job's statement as a plan over the table that all its participants publish."""
+
+    plan: Plan
+    tables: Mapping[str, PublishedTable]
+
+    @property
+    def min_nodes(self) -> int:
+        """The highest of the participants' minimum numbers of nodes behind a cell."""
+        return max(table.min_nodes for table in self.tables.values())
+
+
+def open_job(envelope: SignedEnvelope, membership: Membership) -> OpenedJob:
+    """Verify a signed job and read it.
+
+    1. The envelope: size, type, certificate, role `user`, revocation, signature (`open_envelope`).
+    2. The job: requester, texts, digests, times, participants (`parse_spec`).
+
+    Raises `PeerError`. Whether the id was used before is the caller's to check: it needs a store.
+    """
+    now_ms = membership.clock.now_ms()
+    opened = open_envelope(
+        envelope,
+        expected_type=specs.PAYLOAD_TYPE,
+        anchor=membership.anchor,
+        revocations=membership.revocations,
+        now_ms=now_ms,
+        max_bytes=specs.MAX_BYTES,
+        role=Role.USER,
+    )
+    spec = specs.parse_spec(opened.payload, signer=opened.identity, now_ms=now_ms)
+    return OpenedJob(spec=spec, digest=specs.spec_digest(opened.payload))
+
+
+def open_descriptor(envelope: SignedEnvelope, membership: Membership) -> SignedDescriptor:
+    """Verify a node's signed descriptor and read it. Raises `PeerError`."""
+    now_ms = membership.clock.now_ms()
+    opened = open_envelope(
+        envelope,
+        expected_type=descriptors.PAYLOAD_TYPE,
+        anchor=membership.anchor,
+        revocations=membership.revocations,
+        now_ms=now_ms,
+        max_bytes=descriptors.MAX_BYTES,
+        role=Role.NODE,
+    )
+    parsed = descriptors.parse_descriptor(opened.payload, signer=opened.identity, now_ms=now_ms)
+    return SignedDescriptor(parsed, descriptors.descriptor_digest(opened.payload))
+
+
+def pinned_descriptors(
+    spec: JobSpec, offered: Sequence[SignedDescriptor]
+) -> dict[str, NodeDescriptor]:
+    """The descriptor of every participant, each the one whose digest the requester signed.
+
+    A coordinator that offers another descriptor, and so another key, is caught here. Raises
+    `PeerError` (`descriptor`) where one is missing or differs.
+    """
+    by_node = {item.descriptor.node: item for item in offered}
+    pinned: dict[str, NodeDescriptor] = {}
+    for participant in spec.participants:
+        found = by_node.get(participant.node)
+        if found is None:
+            raise PeerError(
+                "descriptor",
+                f"expected the descriptor of `{participant.node.uri}`, got none",
+            )
+        if not hmac.compare_digest(found.digest, participant.descriptor_digest):
+            raise PeerError(
+                "descriptor",
+                f"expected the descriptor of `{participant.node.uri}` that the job names, "
+                "got another, with other keys or tables",
+            )
+        pinned[participant.node.uri] = found.descriptor
+    return pinned
+
+
+def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Question:
+    """Read the job's statement against the schema that its participants publish.
+
+    1. Every participant publishes the table, with the schema whose digest the job names.
+    2. The statement parses to the plan whose digest the job names.
+
+    Raises `PeerError` (`job_spec`) for 1 and for a digest that differs, `CallError` (`sql_…`) for
+    a statement that is not supported.
+    """
+    tables: dict[str, PublishedTable] = {}
+    for node, described in participants.items():
+        table = described.tables.get(spec.table)
+        if table is None:
+            raise PeerError("job_spec", f"expected a table `{spec.table}`, got none", node=node)
+        if not hmac.compare_digest(table.schema.digest, spec.schema_digest):
+            raise PeerError(
+                "job_spec",
+                f"expected the schema of `{spec.table}` that the job names, got another",
+                node=node,
+                remedy="ask for the catalogue again; all chosen nodes must publish one schema",
+            )
+        tables[node] = table
+    schema = next(iter(tables.values())).schema
+    plan = parse(spec.sql, {spec.table: schema})
+    if not hmac.compare_digest(plan.digest, spec.plan_digest):
+        raise PeerError(
+            "job_spec",
+            "expected the plan that the job names, got another from the same statement",
+            remedy="bring SDK, coordinator and nodes to one version",
+        )
+    return Question(plan=plan, tables=tables)
+
+
+def gate_denial(error: YumenError, *, node: str, subject: str = "job") -> Denial:
+    """A refusal by the gate itself, before or beside any policy, as a denial."""
+    expected, _, got = error.message.partition(", got ")
+    return Denial(
+        node=node,
+        reason_code=error.code,
+        message=error.message,
+        subject=subject,
+        observed=got,
+        allowed=expected.removeprefix("expected "),
+        remedy=error.remedy,
+    )
+
+
+def policy_request(
+    spec: JobSpec,
+    asked: Question,
+    *,
+    decider: Identity,
+    tables: Mapping[str, PublishedTable],
+    now_ms: int,
+) -> PolicyRequest:
+    """The facts of a job as `decider` puts them to its policy.
+
+    `tables` are the published tables the decision is about: a node's own, or all participants' at
+    the coordinator. Where they differ the strictest counts: the highest grade, the lowest
+    threshold.
+    """
+    columns: dict[str, str] = {}
+    table_grades: set[str] = set()
+    for table in tables.values():
+        table_grades.add(table.grade)
+        for column in table.schema.columns:
+            if column.name in asked.plan.columns:
+                grades = {columns.get(column.name, GRADES[0]), str(column.grade)}
+                columns[column.name] = max(grades, key=GRADES.index)
+    return PolicyRequest(
+        requester=spec.requester,
+        decider=decider,
+        table=spec.table,
+        table_grade=max(table_grades, key=GRADES.index),
+        purpose=spec.purpose,
+        columns=columns,
+        filters=asked.plan.filters,
+        group_by=asked.plan.group_by,
+        group_bands=asked.plan.group_bands,
+        aggregates=asked.plan.aggregates,
+        participants=len(spec.participants),
+        min_nodes=spec.min_nodes,
+        threshold=min(table.threshold for table in tables.values()),
+        suite="bfv",
+        now_ms=now_ms,
+        expires_at_ms=spec.expires_at_ms,
+        dry_run=spec.dry_run,
+    )
+
+
+def minimum_denials(spec: JobSpec, asked: Question, *, node: str) -> tuple[Denial, ...]:
+    """A denial where the job would go on with fewer nodes than a table demands behind a cell."""
+    if spec.min_nodes >= asked.min_nodes:
+        return ()
+    return (
+        Denial(
+            node=node,
+            reason_code="min_nodes",
+            message=(
+                f"expected a job that needs {asked.min_nodes} nodes at least, "
+                f"got one that goes on with {spec.min_nodes}"
+            ),
+            subject="min_nodes",
+            observed=str(spec.min_nodes),
+            allowed=f"{asked.min_nodes} or more",
+            remedy=f"ask with min_nodes={asked.min_nodes}",
+        ),
+    )
+
+
+def decision_detail(sql: str, denials: tuple[Denial, ...], *, dry_run: bool) -> dict[str, Value]:
+    """What a decision's log entry says: the statement, and each denial as canonical JSON."""
+    return {
+        "sql": sql,
+        "accepted": not denials,
+        "dry_run": dry_run,
+        "denials": [canonical.encode(denial.to_json()).decode() for denial in denials],
+    }

@@ -1,0 +1,111 @@
+"""A party's signed word on a job: yes, or no and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from yumen_core.errors import PeerError
+from yumen_core.identity.names import Identity
+from yumen_core.policy.denial import Denial
+from yumen_core.rpc.v1 import job_pb2
+
+PAYLOAD_TYPE = "application/vnd.yumen.decision.v1"
+MAX_BYTES = 1 << 18
+MAX_DENIALS = 64
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`decider`'s decision on the job with `spec_digest`; `log_index` is its place in the
+    decider's own log, `policy_digest` the SHA-256 of the policies in force (empty where the gate
+    refused before any policy was asked)."""
+
+    job_id: str
+    spec_digest: bytes
+    decider: str
+    accepted: bool
+    denials: tuple[Denial, ...]
+    policy_digest: bytes
+    log_index: int
+    decided_at_ms: int
+
+    def to_bytes(self) -> bytes:
+        message = job_pb2.Decision(
+            job_id=self.job_id,
+            spec_digest=self.spec_digest,
+            decider=self.decider,
+            accepted=self.accepted,
+            denials=[denial_to_proto(d) for d in self.denials],
+            policy_digest=self.policy_digest,
+            log_index=self.log_index,
+            decided_at_ms=self.decided_at_ms,
+        )
+        return message.SerializeToString(deterministic=True)
+
+
+def parse_decision(payload: bytes, *, signer: Identity) -> Decision:
+    """Read a decision whose signature by `signer` has been verified.
+
+    Raises `PeerError` (`descriptor`) where it is malformed, speaks for another party than its
+    signer, refuses without a reason, or accepts with one.
+    """
+    if len(payload) > MAX_BYTES:
+        raise PeerError("signature", "expected a decision, got too many bytes", node=signer.uri)
+    try:
+        message = job_pb2.Decision.FromString(payload)
+    except DecodeError:
+        raise PeerError(
+            "signature", "expected a decision, got other bytes", node=signer.uri
+        ) from None
+    if message.decider != signer.uri:
+        raise PeerError(
+            "identity",
+            f"expected a decision of its signer `{signer.uri}`, "
+            f"got one of `{message.decider[:200]}`",
+        )
+    if message.accepted == bool(message.denials) or len(message.denials) > MAX_DENIALS:
+        raise PeerError(
+            "signature",
+            "expected a decision that accepts or says why not, got neither",
+            node=signer.uri,
+        )
+    return Decision(
+        job_id=message.job_id,
+        spec_digest=message.spec_digest,
+        decider=message.decider,
+        accepted=message.accepted,
+        denials=tuple(denial_from_proto(d) for d in message.denials),
+        policy_digest=message.policy_digest,
+        log_index=message.log_index,
+        decided_at_ms=message.decided_at_ms,
+    )
+
+
+def denial_to_proto(denial: Denial) -> job_pb2.Denial:
+    return job_pb2.Denial(
+        node=denial.node,
+        reason_code=denial.reason_code,
+        message=denial.message,
+        policy_id=denial.policy_id,
+        policy_digest=denial.policy_digest,
+        subject=denial.subject,
+        observed=denial.observed,
+        allowed=denial.allowed,
+        remedy=denial.remedy,
+    )
+
+
+def denial_from_proto(message: job_pb2.Denial) -> Denial:
+    return Denial(
+        node=message.node,
+        reason_code=message.reason_code,
+        message=message.message,
+        subject=message.subject,
+        observed=message.observed,
+        allowed=message.allowed,
+        remedy=message.remedy,
+        policy_id=message.policy_id,
+        policy_digest=message.policy_digest,
+    )

@@ -1,0 +1,327 @@
+"""The life of a job as a pure state machine: an event comes in, a new job and effects go out.
+
+    submitted ─► deciding ─► running (support round, then sum round) ─► succeeded
+                    │            │
+                    ▼            ▼
+        denied, insufficient_nodes   node_lost, failed          cancelled and expired from anywhere
+
+The shell stores the new job before it carries out an effect, so a coordinator that was killed
+carries on from there (`restarted`): nodes are asked again as they reconnect and answer a repeated
+request with the bytes they sent before, so repeating is safe.
+
+A node that never answers cannot hold a job: every phase has a deadline, and `Tick` ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from yumen_core.policy.denial import Denial
+
+
+class State(StrEnum):
+    SUBMITTED = "submitted"
+    DECIDING = "deciding"
+    AWAITING_APPROVAL = "awaiting_approval"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    DENIED = "denied"
+    INSUFFICIENT_NODES = "insufficient_nodes"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    NODE_LOST = "node_lost"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def ended(self) -> bool:
+        return self not in _OPEN
+
+
+_OPEN = frozenset({State.SUBMITTED, State.DECIDING, State.AWAITING_APPROVAL, State.RUNNING})
+
+
+class Round(StrEnum):
+    """The rounds of a query, in order."""
+
+    SUPPORT = "support"
+    SUM = "sum"
+
+
+class Step(StrEnum):
+    """Where one node stands in a job."""
+
+    ASKED = "asked"
+    ACCEPTED = "accepted"
+    DENIED = "denied"
+    ABSENT = "absent"
+    SUPPORTED = "supported"
+    CONTRIBUTED = "contributed"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long each phase may take, in milliseconds."""
+
+    decision_ms: int = 15_000
+    round_ms: int = 120_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as the coordinator sees it. `participants` is empty until the set is fixed, once."""
+
+    job_id: str
+    min_nodes: int
+    steps: Mapping[str, Step]
+    expires_at_ms: int
+    state: State = State.SUBMITTED
+    round: Round | None = None
+    participants: tuple[str, ...] = ()
+    deadline_ms: int = 0
+    reason: str = ""
+    denials: tuple[Denial, ...] = ()
+
+    def at(self, *steps: Step) -> tuple[str, ...]:
+        """The nodes that stand at one of `steps`, sorted."""
+        return tuple(sorted(node for node, step in self.steps.items() if step in steps))
+
+
+# Events ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """The coordinator's own policy accepted the job."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The coordinator's own policy refused the job."""
+
+    denials: tuple[Denial, ...]
+
+
+@dataclass(frozen=True)
+class NodeAccepted:
+    node: str
+
+
+@dataclass(frozen=True)
+class NodeDenied:
+    node: str
+    denials: tuple[Denial, ...]
+
+
+@dataclass(frozen=True)
+class NodeAbsent:
+    """The node has not been connected for longer than the reconnection grace."""
+
+    node: str
+
+
+@dataclass(frozen=True)
+class RoundDone:
+    """The node's part of `round` has arrived and is acceptable."""
+
+    node: str
+    round: Round
+
+
+@dataclass(frozen=True)
+class NodeFailed:
+    """The node, or what it sent, makes the round impossible."""
+
+    node: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    by: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = (
+    Admitted | Refused | NodeAccepted | NodeDenied | NodeAbsent | RoundDone | NodeFailed
+    | Cancelled | Tick
+)  # fmt: skip
+
+
+# Effects --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Propose:
+    """Send the signed job to these nodes."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StartRound:
+    """Ask `nodes` for their part of `round`; every participant masks over `participants`."""
+
+    round: Round
+    participants: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The job has ended: tell the requester and the nodes, keep the result if there is one."""
+
+
+Effect = Propose | StartRound | Finish
+
+
+# Transitions ----------------------------------------------------------------------------------
+
+
+def advance(
+    job: Job, event: Event, *, now_ms: int, limits: Limits
+) -> tuple[Job, tuple[Effect, ...]]:
+    """The job after `event`, and what to do. An event that no longer matters changes nothing."""
+    if job.state.ended:
+        return job, ()
+    match event:
+        case Cancelled(by):
+            return _end(job, State.CANCELLED, f"cancelled by `{by}`")
+        case Tick():
+            return _on_time(job, now_ms)
+        case Refused(denials):
+            job = replace(job, denials=denials)
+            return _end(job, State.DENIED, _denial_text(denials))
+        case Admitted() if job.state is State.SUBMITTED:
+            deadline = min(now_ms + limits.decision_ms, job.expires_at_ms)
+            job = replace(job, state=State.DECIDING, deadline_ms=deadline)
+            return job, (Propose(job.at(Step.ASKED)),)
+        case NodeAccepted() | NodeDenied() | NodeAbsent() if job.state is State.DECIDING:
+            return _on_answer(job, event, now_ms, limits)
+        case RoundDone(node, round_):
+            return _on_part(job, node, round_, now_ms, limits)
+        case NodeFailed(node, message) if job.state is State.RUNNING and node in job.participants:
+            return _end(job, State.FAILED, f"{message} (at {node})")
+        case NodeAbsent(node) if job.state is State.RUNNING and node in job.participants:
+            if job.steps[node] is Step.CONTRIBUTED:  # nothing more is needed of it
+                return job, ()
+            return _lost(job, (node,), "its connection was lost and did not come back")
+        case _:
+            return job, ()
+
+
+def fail(job: Job, reason: str) -> Job:
+    """The job ended as failed, for a fault found after its last event."""
+    return replace(job, state=State.FAILED, reason=reason)
+
+
+def restarted(job: Job, *, now_ms: int, limits: Limits) -> Job:
+    """The job after the coordinator was started again, with its phase's time anew.
+
+    What nodes had sent in a round was in memory only, so a running job goes back to its first
+    round with the participants it had: the set is never fixed twice. Every node then sends the
+    same bytes again.
+    """
+    phase_ms = limits.round_ms if job.state is State.RUNNING else limits.decision_ms
+    job = replace(job, deadline_ms=min(now_ms + phase_ms, job.expires_at_ms))
+    if job.state is not State.RUNNING:
+        return job
+    back = dict.fromkeys(job.participants, Step.ACCEPTED)
+    return replace(job, round=Round.SUPPORT, steps={**job.steps, **back})
+
+
+def _on_answer(
+    job: Job, event: NodeAccepted | NodeDenied | NodeAbsent, now_ms: int, limits: Limits
+) -> tuple[Job, tuple[Effect, ...]]:
+    node = event.node
+    if job.steps.get(node) is not Step.ASKED:
+        return job, ()
+    match event:
+        case NodeAccepted():
+            job = replace(job, steps={**job.steps, node: Step.ACCEPTED})
+        case NodeDenied(_, denials):
+            job = replace(
+                job, steps={**job.steps, node: Step.DENIED}, denials=job.denials + denials
+            )
+        case NodeAbsent():
+            job = replace(job, steps={**job.steps, node: Step.ABSENT})
+    if job.at(Step.ASKED):
+        return job, ()
+    return _decide(job, now_ms, limits.round_ms)
+
+
+def _decide(job: Job, now_ms: int, round_ms: int) -> tuple[Job, tuple[Effect, ...]]:
+    """All nodes have answered or their time is over: fix the participants, once, or end."""
+    accepted = job.at(Step.ACCEPTED)
+    if len(accepted) >= job.min_nodes:
+        job = replace(
+            job,
+            state=State.RUNNING,
+            round=Round.SUPPORT,
+            participants=accepted,
+            deadline_ms=min(now_ms + round_ms, job.expires_at_ms),
+        )
+        return job, (StartRound(Round.SUPPORT, accepted, accepted),)
+    denied = job.at(Step.DENIED)
+    if len(job.steps) - len(denied) < job.min_nodes:
+        return _end(job, State.DENIED, _denial_text(job.denials))
+    absent = ", ".join(job.at(Step.ABSENT))
+    return _end(
+        job,
+        State.INSUFFICIENT_NODES,
+        f"expected {job.min_nodes} nodes to take part, got {len(accepted)}; not reached: {absent}",
+    )
+
+
+def _on_part(
+    job: Job, node: str, round_: Round, now_ms: int, limits: Limits
+) -> tuple[Job, tuple[Effect, ...]]:
+    if job.state is not State.RUNNING or job.round is not round_ or node not in job.participants:
+        return job, ()
+    done = Step.SUPPORTED if round_ is Round.SUPPORT else Step.CONTRIBUTED
+    job = replace(job, steps={**job.steps, node: done})
+    if any(job.steps[name] is not done for name in job.participants):
+        return job, ()
+    if round_ is Round.SUM:
+        return _end(job, State.SUCCEEDED, "")
+    deadline = min(now_ms + limits.round_ms, job.expires_at_ms)
+    job = replace(job, round=Round.SUM, deadline_ms=deadline)
+    return job, (StartRound(Round.SUM, job.participants, job.participants),)
+
+
+def _on_time(job: Job, now_ms: int) -> tuple[Job, tuple[Effect, ...]]:
+    if now_ms >= job.expires_at_ms:
+        return _end(job, State.EXPIRED, "the job's own time was over before it ended")
+    if now_ms < job.deadline_ms or job.state is State.SUBMITTED:
+        return job, ()
+    if job.state is State.DECIDING:
+        late = job.at(Step.ASKED)
+        job = replace(job, steps={**job.steps, **dict.fromkeys(late, Step.ABSENT)})
+        return _decide(job, now_ms, job.expires_at_ms - now_ms)
+    waiting = tuple(
+        n
+        for n in job.participants
+        if job.steps[n] is not Step.CONTRIBUTED
+        and not (job.round is Round.SUPPORT and job.steps[n] is Step.SUPPORTED)
+    )
+    return _lost(job, waiting, "its part of the round did not come in time")
+
+
+def _lost(job: Job, nodes: tuple[str, ...], why: str) -> tuple[Job, tuple[Effect, ...]]:
+    job = replace(job, steps={**job.steps, **dict.fromkeys(nodes, Step.LOST)})
+    return _end(job, State.NODE_LOST, f"{why} (at {', '.join(nodes)})")
+
+
+def _end(job: Job, state: State, reason: str) -> tuple[Job, tuple[Effect, ...]]:
+    return replace(job, state=state, reason=reason), (Finish(),)
+
+
+def _denial_text(denials: tuple[Denial, ...]) -> str:
+    return "; ".join(f"{d.message} (at {d.node})" for d in denials[:3])

@@ -1,0 +1,240 @@
+"""The job: what a requester signs, and how every party reads it.
+
+The exact signed bytes are what counts: parties exchange and hash the payload as it was signed and
+never serialise a parsed spec again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from yumen_core.errors import PeerError
+from yumen_core.identity.names import Identity, Role
+from yumen_core.jobs.job_id import check_job_id
+from yumen_core.rpc.v1 import job_pb2
+
+PAYLOAD_TYPE = "application/vnd.yumen.job-spec.v1"
+MAX_BYTES = 1 << 20
+MAX_SQL_BYTES = 20_000
+MAX_PURPOSE_CHARS = 200
+MAX_PARTICIPANTS = 255  # as many 40-bit limbs as a slot has room for; see securesum.modulus
+MIN_PARTICIPANTS = 3
+MAX_LIFETIME_MS = 24 * 3600 * 1000
+MAX_SKEW_MS = 60 * 1000
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A node asked to take part, the descriptor the requester saw, and the job's secret for it."""
+
+    node: Identity
+    descriptor_digest: bytes
+    sealed_secret: bytes
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A signed job. Times are milliseconds since the Unix epoch; digests are SHA-256."""
+
+    job_id: str
+    requester: Identity
+    purpose: str
+    table: str
+    schema_digest: bytes
+    sql: str
+    plan_digest: bytes
+    participants: tuple[Participant, ...]
+    min_nodes: int
+    public_key_digest: bytes
+    issued_at_ms: int
+    expires_at_ms: int
+    dry_run: bool = False
+
+    @property
+    def federation(self) -> str:
+        return self.requester.federation
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The participants' SPIFFE ids, sorted."""
+        return tuple(sorted(p.node.uri for p in self.participants))
+
+    def participant(self, node: Identity) -> Participant:
+        """The entry of `node`. Raises `PeerError` (`job_spec`) where the job does not name it."""
+        for entry in self.participants:
+            if entry.node == node:
+                return entry
+        raise PeerError(
+            "job_spec", f"expected a job that names `{node.uri}`, got one that does not"
+        )
+
+    def to_bytes(self) -> bytes:
+        """The payload to sign."""
+        message = job_pb2.JobSpec(
+            job_id=self.job_id,
+            federation=self.federation,
+            requester=self.requester.uri,
+            purpose=self.purpose,
+            table=self.table,
+            schema_digest=self.schema_digest,
+            query=job_pb2.SqlQuery(sql=self.sql, plan_digest=self.plan_digest),
+            min_nodes=self.min_nodes,
+            suite=job_pb2.SUITE_BFV,
+            public_key_digest=self.public_key_digest,
+            issued_at_ms=self.issued_at_ms,
+            expires_at_ms=self.expires_at_ms,
+            dry_run=self.dry_run,
+        )
+        for entry in sorted(self.participants, key=lambda p: p.node.uri):
+            message.participants.add(
+                node=entry.node.uri,
+                descriptor_digest=entry.descriptor_digest,
+                sealed_secret=entry.sealed_secret,
+            )
+        return message.SerializeToString(deterministic=True)
+
+
+def secret_info(job_id: str, node: str) -> bytes:
+    """The HPKE `info` that binds a sealed job secret to its job and its node."""
+    return b"yumen/v1/job-secret\x00" + job_id.encode() + b"\x00" + node.encode()
+
+
+def spec_digest(payload: bytes) -> bytes:
+    """SHA-256 of the signed payload: the name of the job in decisions and logs."""
+    return hashlib.sha256(payload).digest()
+
+
+def parse_spec(payload: bytes, *, signer: Identity, now_ms: int) -> JobSpec:
+    """Read a job whose signature by `signer` has been verified.
+
+    Raises `PeerError` (`job_spec`, `identity` or `job_expired`) at the first step that fails:
+
+    1. the payload is a JobSpec of at most `MAX_BYTES`;
+    2. requester and federation are those of the signing certificate, whose role is `user`;
+    3. id, purpose, table and SQL are well-formed and within their limits;
+    4. the suite and the digests are of known kinds;
+    5. it was not issued in the future, has not expired, and lives for 24 hours at most;
+    6. it names 3 to 255 distinct nodes of the federation, and a minimum among them.
+    """
+    if len(payload) > MAX_BYTES:
+        raise _malformed(f"expected a job of {MAX_BYTES} bytes at most, got {len(payload)}")
+    try:
+        message = job_pb2.JobSpec.FromString(payload)
+    except DecodeError:
+        raise _malformed("expected a job, got other bytes") from None
+    _check_requester(message, signer)
+    check_job_id(message.job_id)
+    _check_texts(message)
+    _check_digests(message)
+    _check_times(message, now_ms)
+    participants = _participants(message)
+    return JobSpec(
+        job_id=message.job_id,
+        requester=signer,
+        purpose=message.purpose,
+        table=message.table,
+        schema_digest=message.schema_digest,
+        sql=message.query.sql,
+        plan_digest=message.query.plan_digest,
+        participants=participants,
+        min_nodes=message.min_nodes,
+        public_key_digest=message.public_key_digest,
+        issued_at_ms=message.issued_at_ms,
+        expires_at_ms=message.expires_at_ms,
+        dry_run=message.dry_run,
+    )
+
+
+def _malformed(message: str) -> PeerError:
+    return PeerError("job_spec", message)
+
+
+def _check_requester(message: job_pb2.JobSpec, signer: Identity) -> None:
+    if signer.role is not Role.USER:
+        raise PeerError(
+            "identity", f"expected a job signed by a user, got one signed by a {signer.role}"
+        )
+    if message.requester != signer.uri:
+        raise PeerError(
+            "identity",
+            f"expected the requester that the certificate names, `{signer.uri}`, "
+            f"got `{message.requester[:200]}`",
+        )
+    if message.federation != signer.federation:
+        raise PeerError(
+            "identity",
+            f"expected a job of federation `{signer.federation}`, "
+            f"got one of `{message.federation[:200]}`",
+        )
+
+
+def _check_texts(message: job_pb2.JobSpec) -> None:
+    if message.WhichOneof("operation") != "query":
+        raise _malformed("expected an operation that this version knows (query), got none")
+    for what, text, limit in (
+        ("a purpose", message.purpose, MAX_PURPOSE_CHARS),
+        ("a table name", message.table, 200),
+        ("a statement", message.query.sql, MAX_SQL_BYTES),
+    ):
+        if not text.strip() or len(text.encode()) > limit * 4 or len(text) > limit:
+            raise _malformed(f"expected {what} of 1 to {limit} characters, got one of {len(text)}")
+    for char in message.purpose + message.table:
+        if unicodedata.category(char) in {"Cc", "Cf", "Cs"}:
+            raise _malformed("expected a purpose and a table without control characters, got one")
+
+
+def _check_digests(message: job_pb2.JobSpec) -> None:
+    if message.suite != job_pb2.SUITE_BFV:
+        raise _malformed(f"expected suite bfv, got suite number {message.suite}")
+    digests = [message.schema_digest, message.query.plan_digest]
+    if not message.dry_run:
+        digests.append(message.public_key_digest)
+    if any(len(value) != _DIGEST_BYTES for value in digests):
+        raise _malformed("expected digests of 32 bytes, got another length")
+
+
+def _check_times(message: job_pb2.JobSpec, now_ms: int) -> None:
+    if message.issued_at_ms > now_ms + MAX_SKEW_MS:
+        ahead_s = (message.issued_at_ms - now_ms) / 1000
+        raise PeerError(
+            "job_expired",
+            f"expected a job issued by now, got one issued {ahead_s:.0f} s in the future",
+            remedy="set the requester's clock",
+        )
+    if not 0 < message.expires_at_ms - message.issued_at_ms <= MAX_LIFETIME_MS:
+        raise PeerError("job_expired", "expected a job that lives for 24 hours at most")
+    if message.expires_at_ms <= now_ms:
+        late_s = (now_ms - message.expires_at_ms) / 1000
+        raise PeerError(
+            "job_expired", f"expected a job that is still valid, got one expired {late_s:.0f} s ago"
+        )
+
+
+def _participants(message: job_pb2.JobSpec) -> tuple[Participant, ...]:
+    count = len(message.participants)
+    if not MIN_PARTICIPANTS <= count <= MAX_PARTICIPANTS:
+        raise _malformed(
+            f"expected {MIN_PARTICIPANTS} to {MAX_PARTICIPANTS} participants, got {count}"
+        )
+    if not MIN_PARTICIPANTS <= message.min_nodes <= count:
+        raise _malformed(
+            f"expected a minimum of {MIN_PARTICIPANTS} to {count} nodes, got {message.min_nodes}"
+        )
+    participants: list[Participant] = []
+    for entry in message.participants:
+        node = Identity.parse(entry.node)
+        if node.role is not Role.NODE or node.federation != message.federation:
+            raise _malformed(f"expected nodes of the job's federation, got `{entry.node}`")
+        if len(entry.descriptor_digest) != _DIGEST_BYTES:
+            raise _malformed("expected digests of 32 bytes, got another length")
+        if not message.dry_run and not 0 < len(entry.sealed_secret) <= 4096:
+            raise _malformed(f"expected a sealed secret for `{entry.node}`, got none")
+        participants.append(Participant(node, entry.descriptor_digest, entry.sealed_secret))
+    if len({p.node for p in participants}) != count:
+        raise _malformed("expected distinct participants, got one twice")
+    return tuple(participants)

@@ -1,0 +1,169 @@
+"""The facts a policy decides on, as trusted code states them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from yumen_core.canonical import Json
+from yumen_core.errors import CallError
+from yumen_core.identity.names import Identity, Role
+
+GRADES = ("general", "important", "core")
+
+MAX_COLUMNS = 2000
+MAX_TEXT_CHARS = 256
+MAX_LONG = 2**63 - 1
+# Years 1 to 9999, the range that both sides of the conversion share.
+MIN_TIME_MS = -62_135_596_800_000
+MAX_TIME_MS = 253_402_300_799_999
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRequest:
+    """One aggregate query, put to a policy by the party that decides.
+
+    Every field comes from verified certificates, from the plan that the deciding party derived
+    itself, and from its own configuration and clock; only `purpose` is the requester's word.
+
+    `requester` is a user, `decider` the coordinator or the node that decides. `table_grade` is the
+    strictest grade of the table. `columns` maps every touched column to its grade; `filters`
+    (WHERE), `group_by` (keys by exact value) and `group_bands` (keys in CASE bands) are among
+    them. `aggregates` are the plan's names, such as `avg`. `participants` counts the nodes named,
+    `min_nodes` the fewest with which the job goes on, `threshold` the rows behind a released
+    cell. Times are milliseconds since the Unix epoch.
+
+    Raises `CallError` ("argument") for a grade that is not known, a key that `columns` lacks, or a
+    value out of its range: a fact that cannot be right is never put to a policy.
+    """
+
+    requester: Identity
+    decider: Identity
+    table: str
+    table_grade: str
+    purpose: str
+    columns: Mapping[str, str]
+    filters: frozenset[str] = frozenset()
+    group_by: frozenset[str] = frozenset()
+    group_bands: frozenset[str] = frozenset()
+    aggregates: frozenset[str]
+    participants: int
+    min_nodes: int
+    threshold: int
+    suite: str
+    now_ms: int
+    expires_at_ms: int
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+        self._check_parties()
+        self._check_columns()
+        for name in ("participants", "min_nodes", "threshold"):
+            _check_range(name, getattr(self, name), 0, MAX_LONG)
+        for name in ("now_ms", "expires_at_ms"):
+            _check_range(name, getattr(self, name), MIN_TIME_MS, MAX_TIME_MS)
+        for name in ("table", "purpose", "suite"):
+            _check_text(name, getattr(self, name))
+
+    def context(self, *, purpose_registered: bool) -> dict[str, Json]:
+        """The context record of `yumen.cedarschema`, sets as sorted lists."""
+        context: dict[str, Json] = {
+            "purpose": self.purpose,
+            "purposeRegistered": purpose_registered,
+            "columns": sorted(self.columns),
+            "columnGrades": sorted(set(self.columns.values())),
+            "filters": sorted(self.filters),
+            "groupBy": sorted(self.group_by),
+            "groupBands": sorted(self.group_bands),
+            "aggregates": sorted(self.aggregates),
+            "participants": self.participants,
+            "minNodes": self.min_nodes,
+            "threshold": self.threshold,
+            "suite": self.suite,
+            "requesterOrganisation": self.requester.organisation,
+            "now": {"__extn": {"fn": "datetime", "arg": _datetime_text(self.now_ms)}},
+            # Rounded down: a job in its last second counts as expired.
+            "expiresInSeconds": (self.expires_at_ms - self.now_ms) // 1000,
+            "dryRun": self.dry_run,
+        }
+        if self.decider.role is Role.NODE:
+            context["nodeOrganisation"] = self.decider.organisation
+        return context
+
+    def entities(self) -> list[Json]:
+        """The organisation, the requester and the table, as Cedar's JSON entities."""
+        organisation = {"type": "Yumen::Organisation", "id": self.requester.organisation}
+        table: dict[str, Json] = {
+            "federation": self.decider.federation,
+            "name": self.table,
+            "grade": self.table_grade,
+        }
+        if self.decider.role is Role.NODE:
+            table["node"] = self.decider.name
+        user: dict[str, Json] = {
+            "federation": self.requester.federation,
+            "organisation": self.requester.organisation,
+            "name": self.requester.name,
+        }
+        return [
+            {"uid": organisation, "attrs": {}, "parents": []},
+            {"uid": self.principal_uid(), "attrs": user, "parents": [organisation]},
+            {"uid": self.resource_uid(), "attrs": table, "parents": []},
+        ]
+
+    def principal_uid(self) -> dict[str, Json]:
+        return {"type": "Yumen::User", "id": self.requester.uri}
+
+    def resource_uid(self) -> dict[str, Json]:
+        return {"type": "Yumen::Table", "id": self.table}
+
+    def _check_parties(self) -> None:
+        if self.requester.role is not Role.USER:
+            raise _argument(f"expected a requester of role user, got `{self.requester.role}`")
+        if self.decider.role not in (Role.COORDINATOR, Role.NODE):
+            raise _argument(
+                f"expected a decider of role coordinator or node, got `{self.decider.role}`"
+            )
+
+    def _check_columns(self) -> None:
+        if len(self.columns) > MAX_COLUMNS:
+            raise _argument(f"expected at most {MAX_COLUMNS} columns, got {len(self.columns)}")
+        for name, grade in self.columns.items():
+            _check_text("column", name)
+            _check_grade(f"column `{name}`", grade)
+        _check_grade(f"table `{self.table}`", self.table_grade)
+        for field in ("filters", "group_by", "group_bands"):
+            for name in sorted(getattr(self, field) - self.columns.keys()):
+                raise _argument(f"`{field}` names column `{name}`, which `columns` lacks")
+        for name in self.aggregates:
+            _check_text("aggregate", name)
+
+
+def _check_grade(what: str, grade: str) -> None:
+    if grade not in GRADES:
+        raise _argument(f"expected a grade of {', '.join(GRADES)} for {what}, got `{grade}`")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise _argument(f"expected `{name}` from {low} to {high}, got {value}")
+
+
+def _check_text(name: str, value: str) -> None:
+    if len(value) > MAX_TEXT_CHARS:
+        raise _argument(
+            f"expected `{name}` of at most {MAX_TEXT_CHARS} characters, got {len(value)}"
+        )
+
+
+def _datetime_text(time_ms: int) -> str:
+    seconds, milliseconds = divmod(time_ms, 1000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment.year:04d}-{moment:%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+
+
+def _argument(message: str) -> CallError:
+    return CallError("argument", message)

@@ -1,0 +1,1 @@
+"""Generated from protos/yumen/v1; do not edit."""

@@ -1,0 +1,256 @@
+from yumen_core.rpc.v1 import envelope_pb2 as _envelope_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Suite(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SUITE_UNSPECIFIED: _ClassVar[Suite]
+    SUITE_BFV: _ClassVar[Suite]
+
+class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
+    JOB_STATE_SUBMITTED: _ClassVar[JobState]
+    JOB_STATE_DECIDING: _ClassVar[JobState]
+    JOB_STATE_AWAITING_APPROVAL: _ClassVar[JobState]
+    JOB_STATE_RUNNING: _ClassVar[JobState]
+    JOB_STATE_SUCCEEDED: _ClassVar[JobState]
+    JOB_STATE_DENIED: _ClassVar[JobState]
+    JOB_STATE_INSUFFICIENT_NODES: _ClassVar[JobState]
+    JOB_STATE_BUDGET_EXHAUSTED: _ClassVar[JobState]
+    JOB_STATE_NODE_LOST: _ClassVar[JobState]
+    JOB_STATE_FAILED: _ClassVar[JobState]
+    JOB_STATE_CANCELLED: _ClassVar[JobState]
+    JOB_STATE_EXPIRED: _ClassVar[JobState]
+
+class Round(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROUND_UNSPECIFIED: _ClassVar[Round]
+    ROUND_SUPPORT: _ClassVar[Round]
+    ROUND_SUM: _ClassVar[Round]
+SUITE_UNSPECIFIED: Suite
+SUITE_BFV: Suite
+JOB_STATE_UNSPECIFIED: JobState
+JOB_STATE_SUBMITTED: JobState
+JOB_STATE_DECIDING: JobState
+JOB_STATE_AWAITING_APPROVAL: JobState
+JOB_STATE_RUNNING: JobState
+JOB_STATE_SUCCEEDED: JobState
+JOB_STATE_DENIED: JobState
+JOB_STATE_INSUFFICIENT_NODES: JobState
+JOB_STATE_BUDGET_EXHAUSTED: JobState
+JOB_STATE_NODE_LOST: JobState
+JOB_STATE_FAILED: JobState
+JOB_STATE_CANCELLED: JobState
+JOB_STATE_EXPIRED: JobState
+ROUND_UNSPECIFIED: Round
+ROUND_SUPPORT: Round
+ROUND_SUM: Round
+
+class NodeDescriptor(_message.Message):
+    __slots__ = ("node", "sealing_key", "mask_key", "log_key", "tables", "issued_at_ms", "expires_at_ms", "software")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
+    MASK_KEY_FIELD_NUMBER: _ClassVar[int]
+    LOG_KEY_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    sealing_key: bytes
+    mask_key: bytes
+    log_key: str
+    tables: _containers.RepeatedCompositeFieldContainer[TableDescriptor]
+    issued_at_ms: int
+    expires_at_ms: int
+    software: str
+    def __init__(self, node: _Optional[str] = ..., sealing_key: _Optional[bytes] = ..., mask_key: _Optional[bytes] = ..., log_key: _Optional[str] = ..., tables: _Optional[_Iterable[_Union[TableDescriptor, _Mapping]]] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., software: _Optional[str] = ...) -> None: ...
+
+class TableDescriptor(_message.Message):
+    __slots__ = ("name", "meaning", "schema", "grade", "threshold", "min_nodes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    GRADE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    MIN_NODES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    meaning: str
+    schema: bytes
+    grade: str
+    threshold: int
+    min_nodes: int
+    def __init__(self, name: _Optional[str] = ..., meaning: _Optional[str] = ..., schema: _Optional[bytes] = ..., grade: _Optional[str] = ..., threshold: _Optional[int] = ..., min_nodes: _Optional[int] = ...) -> None: ...
+
+class JobSpec(_message.Message):
+    __slots__ = ("job_id", "federation", "requester", "purpose", "table", "schema_digest", "query", "participants", "min_nodes", "suite", "public_key_digest", "issued_at_ms", "expires_at_ms", "dry_run")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    REQUESTER_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    MIN_NODES_FIELD_NUMBER: _ClassVar[int]
+    SUITE_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    federation: str
+    requester: str
+    purpose: str
+    table: str
+    schema_digest: bytes
+    query: SqlQuery
+    participants: _containers.RepeatedCompositeFieldContainer[Participant]
+    min_nodes: int
+    suite: Suite
+    public_key_digest: bytes
+    issued_at_ms: int
+    expires_at_ms: int
+    dry_run: bool
+    def __init__(self, job_id: _Optional[str] = ..., federation: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., query: _Optional[_Union[SqlQuery, _Mapping]] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., min_nodes: _Optional[int] = ..., suite: _Optional[_Union[Suite, str]] = ..., public_key_digest: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class SqlQuery(_message.Message):
+    __slots__ = ("sql", "plan_digest")
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    sql: str
+    plan_digest: bytes
+    def __init__(self, sql: _Optional[str] = ..., plan_digest: _Optional[bytes] = ...) -> None: ...
+
+class Participant(_message.Message):
+    __slots__ = ("node", "descriptor_digest", "sealed_secret")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTOR_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SEALED_SECRET_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    descriptor_digest: bytes
+    sealed_secret: bytes
+    def __init__(self, node: _Optional[str] = ..., descriptor_digest: _Optional[bytes] = ..., sealed_secret: _Optional[bytes] = ...) -> None: ...
+
+class Denial(_message.Message):
+    __slots__ = ("node", "reason_code", "message", "policy_id", "policy_digest", "subject", "observed", "allowed", "remedy")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_ID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    reason_code: str
+    message: str
+    policy_id: str
+    policy_digest: bytes
+    subject: str
+    observed: str
+    allowed: str
+    remedy: str
+    def __init__(self, node: _Optional[str] = ..., reason_code: _Optional[str] = ..., message: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[bytes] = ..., subject: _Optional[str] = ..., observed: _Optional[str] = ..., allowed: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("job_id", "spec_digest", "decider", "accepted", "denials", "policy_digest", "log_index", "decided_at_ms")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    DECIDER_FIELD_NUMBER: _ClassVar[int]
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    DENIALS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    spec_digest: bytes
+    decider: str
+    accepted: bool
+    denials: _containers.RepeatedCompositeFieldContainer[Denial]
+    policy_digest: bytes
+    log_index: int
+    decided_at_ms: int
+    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., decider: _Optional[str] = ..., accepted: _Optional[bool] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., policy_digest: _Optional[bytes] = ..., log_index: _Optional[int] = ..., decided_at_ms: _Optional[int] = ...) -> None: ...
+
+class JobStatus(_message.Message):
+    __slots__ = ("job_id", "state", "reason", "requester", "purpose", "table", "sql", "nodes", "submitted_at_ms", "updated_at_ms", "denials")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUESTER_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    DENIALS_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    state: JobState
+    reason: str
+    requester: str
+    purpose: str
+    table: str
+    sql: str
+    nodes: _containers.RepeatedCompositeFieldContainer[NodeProgress]
+    submitted_at_ms: int
+    updated_at_ms: int
+    denials: _containers.RepeatedCompositeFieldContainer[Denial]
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., sql: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeProgress, _Mapping]]] = ..., submitted_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ...) -> None: ...
+
+class NodeProgress(_message.Message):
+    __slots__ = ("node", "step")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    step: str
+    def __init__(self, node: _Optional[str] = ..., step: _Optional[str] = ...) -> None: ...
+
+class SupportShare(_message.Message):
+    __slots__ = ("job_id", "spec_digest", "node", "participants_digest", "sealed")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    spec_digest: bytes
+    node: str
+    participants_digest: bytes
+    sealed: bytes
+    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., node: _Optional[str] = ..., participants_digest: _Optional[bytes] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+
+class Outcome(_message.Message):
+    __slots__ = ("status", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXTS_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    status: JobStatus
+    participants: _containers.RepeatedScalarFieldContainer[str]
+    decisions: _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Envelope]
+    excluded: _containers.RepeatedCompositeFieldContainer[Exclusion]
+    ciphertext_bytes: int
+    ciphertexts: int
+    support_digest: bytes
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., participants: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., ciphertext_bytes: _Optional[int] = ..., ciphertexts: _Optional[int] = ..., support_digest: _Optional[bytes] = ...) -> None: ...
+
+class Exclusion(_message.Message):
+    __slots__ = ("node", "reason")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    reason: str
+    def __init__(self, node: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...

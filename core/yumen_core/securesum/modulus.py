@@ -1,0 +1,76 @@
+"""Arithmetic in the slots of the secure sum: integers modulo the prime `T`.
+
+A contribution is a vector of *slots*, each an integer in [0, T). Masks and sums are taken modulo
+`T`, so a slot can hold any total below `T` and wraps beyond it; `check` notices a wrap.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yumen_core.errors import CallError
+
+Slots = npt.NDArray[np.uint64]
+
+# The largest prime = 1 mod 2 * SLOTS below 2**48, so that BFV can batch SLOTS integers a block.
+T = 0xFFFF_FFFF_C001
+SLOTS = 4096  # slots in one ciphertext block: BFV's polynomial degree
+
+# Why 255: LIMB_BITS-bit limbs of 255 contributions stay below T, counts fit a byte, and 255 fresh
+# BFV noises (standard deviation below 17 each) reach the limit q / 2T = 2**11 at 7 deviations.
+MAX_CONTRIBUTIONS = 255
+MIN_CONTRIBUTIONS = 3  # with two, each could subtract its own share and read the other's
+LIMB_BITS = 40
+
+MAX_BLOCKS = 4096  # 256 MiB of ciphertext
+MAX_SLOTS = MAX_BLOCKS * SLOTS
+
+_T = np.uint64(T)
+
+
+def add(left: Slots, right: Slots, out: Slots | None = None) -> Slots:
+    """`left + right` mod T, slot by slot. Both operands must lie in [0, T)."""
+    total = np.add(left, right, out=out)
+    # Below T the subtraction wraps past 2**63, so the smaller of the two is the reduced value.
+    return np.minimum(total, total - _T, out=total)
+
+
+def subtract(left: Slots, right: Slots, out: Slots | None = None) -> Slots:
+    """`left - right` mod T, slot by slot. Both operands must lie in [0, T)."""
+    difference = np.subtract(left, right, out=out)
+    return np.minimum(difference, difference + _T, out=difference)
+
+
+def blocks(slots: int) -> int:
+    """How many ciphertext blocks hold `slots` slots."""
+    return -(-slots // SLOTS)
+
+
+def checked(slots: npt.NDArray[Any], *, longest: int = MAX_SLOTS) -> Slots:
+    """`slots` itself, after checking what every later step relies on.
+
+    Raises `CallError("argument")` unless it is a one-dimensional uint64 array of 1 to `longest`
+    integers below T.
+    """
+    if slots.ndim != 1 or slots.dtype != np.uint64:
+        raise CallError(
+            "argument",
+            f"expected a vector of uint64 slots, got {slots.ndim} dimensions of {slots.dtype}",
+        )
+    if not 1 <= slots.size <= longest:
+        raise CallError("argument", f"expected 1 to {longest} slots, got {slots.size}")
+    if int(slots.max()) >= T:
+        raise CallError("argument", f"expected slots below {T}, got `{int(slots.max())}`")
+    return slots
+
+
+def check_contributions(contributions: int) -> None:
+    """Raises `CallError("argument")` unless 1 <= `contributions` <= MAX_CONTRIBUTIONS."""
+    if not 1 <= contributions <= MAX_CONTRIBUTIONS:
+        raise CallError(
+            "argument",
+            f"expected 1 to {MAX_CONTRIBUTIONS} contributions, got `{contributions}`",
+        )

@@ -1,0 +1,89 @@
+"""Plans and expressions in words, for people and logs; never sent to a database."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from yumen_core.sql.expression import (
+    Apply,
+    ColumnRef,
+    Constant,
+    Expr,
+    KeyRef,
+    Kind,
+    MeasureRef,
+    Op,
+)
+from yumen_core.sql.plan import Function, Key, Plan
+
+
+def name_of(
+    expr: Expr, keys: tuple[Key, ...], asked: tuple[tuple[Function, Expr | None], ...]
+) -> str:
+    """SQL-like text of an expression; `asked[i]` is what `MeasureRef` i means."""
+
+    def text(node: Expr) -> str:
+        match node:
+            case ColumnRef(column=column):
+                return column.name
+            case Constant():
+                return _literal(node)
+            case KeyRef(index=index):
+                return text(keys[index].expr)
+            case MeasureRef(index=index):
+                function, argument = asked[index]
+                return f"{function.upper()}({'*' if argument is None else text(argument)})"
+            case Apply():
+                return _applied(node, [text(arg) for arg in node.args])
+        raise TypeError(f"no text of {type(node).__name__}")
+
+    return text(expr)
+
+
+def describe(plan: Plan) -> str:
+    """One paragraph: what is asked of which rows, by which groups, and how much is summed."""
+    asked = tuple(
+        (measure.function, None if measure.argument is None else plan.arguments[measure.argument])
+        for measure in plan.measures
+    )
+    wanted = ", ".join(name_of(output.expr, plan.keys, asked) for output in plan.outputs)
+    words = [f"{wanted} of table {plan.table}"]
+    if plan.where is not None:
+        words.append(f"where {name_of(plan.where, plan.keys, asked)}")
+    if plan.keys:
+        words.append("by " + ", ".join(name_of(key.expr, (), ()) for key in plan.keys))
+    values = len(plan.layout.values)
+    words.append(f"({plan.layout.cells} cells of {values} summed values)")
+    return " ".join(words)
+
+
+def _literal(constant: Constant) -> str:
+    value = constant.value
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if constant.kind is Kind.DECIMAL:
+        return str(Decimal(int(value)).scaleb(-constant.scale))
+    return repr(value)
+
+
+def _applied(node: Apply, args: list[str]) -> str:
+    match node.op:
+        case Op.NEG:
+            return f"-{args[0]}"
+        case Op.ABS:
+            return f"ABS({args[0]})"
+        case Op.NOT:
+            return f"NOT {args[0]}"
+        case Op.IS_NULL:
+            return f"{args[0]} IS NULL"
+        case Op.IN:
+            return f"{args[0]} IN ({', '.join(args[1:])})"
+        case Op.CASE:
+            whens = zip(args[:-1:2], args[1:-1:2], strict=True)
+            text = " ".join(f"WHEN {condition} THEN {value}" for condition, value in whens)
+            return f"CASE {text} ELSE {args[-1]} END"
+    return "(" + f" {node.op.value.upper()} ".join(args) + ")"

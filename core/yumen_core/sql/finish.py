@@ -1,0 +1,227 @@
+"""The requester's part: from summed integers to the table of the result.
+
+Rows appear for cells with a released row count behind them; a measure whose support was held back
+is NULL, and so is an output that combines measures behind which not the same nodes stand. HAVING,
+ORDER BY and LIMIT apply to what was released.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from yumen_core.errors import CallError
+from yumen_core.sql.evaluate import Cell, evaluate, to_float
+from yumen_core.sql.expression import Apply, Expr, Kind, Op
+from yumen_core.sql.layout import leaves, measures_in
+from yumen_core.sql.operators import EXACT_LIMIT
+from yumen_core.sql.plan import Function, Measure, Ordering, Output, Plan
+from yumen_core.sql.select import NODES_COLUMN
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_INT64 = 1 << 63
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished query.
+
+    `table` has the outputs in order, then `_nodes` (int64: nodes behind the row). `cells_held_back`
+    counts cells without a row: empty everywhere, or held back. `values_held_back` counts outputs
+    of rows, before HAVING and LIMIT, that are NULL because nodes held them back.
+    """
+
+    table: pa.Table
+    cells_held_back: int
+    values_held_back: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    nodes: int
+    keys: tuple[Cell, ...]
+    measures: tuple[Cell, ...]
+    behind: tuple[int | None, ...]
+
+
+def finish(plan: Plan, nodes: Sequence[Sequence[int]], totals: Sequence[Sequence[int]]) -> Answer:
+    """Compute the result.
+
+    `nodes` has shape [cells][supports]: how many nodes stand behind a support, 0 where it was held
+    back. `totals` has shape [cells][values]: the layout's integers, summed over those nodes.
+    Raises `CallError`: "argument" for other shapes, "sql_type" where an exact output exceeds 38
+    digits.
+    """
+    _check_shape(plan, nodes, totals)
+    rows = [
+        _row(plan, cell, [int(count) for count in nodes[cell]], totals[cell])
+        for cell in range(plan.layout.cells)
+        if nodes[cell][0] > 0
+    ]
+    held_back = sum(_held_back(output.expr, row) for row in rows for output in plan.outputs)
+    kept = [row for row in rows if plan.having is None or _value(plan.having, row) is True]
+    for entry in reversed(plan.order):
+        kept = _sorted(kept, entry)
+    last = None if plan.limit is None else plan.offset + plan.limit
+    table = _table(plan.outputs, kept[plan.offset : last])
+    return Answer(table, plan.layout.cells - len(rows), held_back)
+
+
+def _check_shape(
+    plan: Plan, nodes: Sequence[Sequence[int]], totals: Sequence[Sequence[int]]
+) -> None:
+    layout = plan.layout
+    for what, rows, width in (
+        ("node counts", nodes, layout.supports),
+        ("totals", totals, len(layout.values)),
+    ):
+        if len(rows) != layout.cells or any(len(row) != width for row in rows):
+            raise CallError("argument", f"expected {what} for {layout.cells} cells of {width}")
+
+
+def _row(plan: Plan, cell: int, nodes: Sequence[int], totals: Sequence[int]) -> _Row:
+    keys: list[Cell] = []
+    for key in reversed(plan.keys):
+        cell, position = divmod(cell, key.positions)
+        keys.append(key.value(position))
+    values: list[Cell] = []
+    behind: list[int | None] = []
+    for measure in plan.measures:
+        count = _common(nodes[support] for support in measure.supports)
+        behind.append(count)
+        values.append(_measure(plan, measure, totals) if count else None)
+    return _Row(nodes[0], tuple(reversed(keys)), tuple(values), tuple(behind))
+
+
+def _common(counts: Iterable[int | None]) -> int | None:
+    """The one number of nodes behind several supports, or None where they differ.
+
+    Supports that one output combines are either one or nested in support 0, so that equal numbers
+    mean the same nodes.
+    """
+    distinct = set(counts)
+    return distinct.pop() if len(distinct) == 1 else None
+
+
+def _measure(plan: Plan, measure: Measure, totals: Sequence[int]) -> Cell:
+    quantities = [_quantity(plan, value, totals[value]) for value in measure.values]
+    kind = Kind.INTEGER if measure.argument is None else plan.arguments[measure.argument].kind
+    match measure.function:
+        case Function.COUNT:
+            return int(quantities[0])
+        case Function.SUM:
+            total = quantities[0]
+            if kind is Kind.FLOAT:
+                return to_float(total)
+            return int(total) if kind is Kind.INTEGER else total
+        case Function.AVG:
+            count, total = quantities
+            return to_float(total / count) if count else None
+    variance = _variance(*quantities)
+    if variance is None or measure.function is Function.VAR_SAMP:
+        return None if variance is None else to_float(variance)
+    return math.sqrt(to_float(variance))
+
+
+def _quantity(plan: Plan, index: int, total: int) -> Fraction:
+    value = plan.layout.values[index]
+    return Fraction(int(total), 10**value.scale) * Fraction(2) ** value.exponent
+
+
+def _variance(count: Fraction, total: Fraction, squares: Fraction) -> Fraction | None:
+    """Sample variance in rationals: nothing cancels. A float's fixed point may leave it a trace
+    below 0."""
+    if count < 2:
+        return None
+    return max(Fraction(0), squares - total * total / count) / (count - 1)
+
+
+def _held_back(expr: Expr, row: _Row) -> bool:
+    for leaf in leaves(expr):
+        used = measures_in(leaf)
+        if used and not _common(row.behind[index] for index in used):
+            return True
+    return False
+
+
+def _value(expr: Expr, row: _Row) -> Cell:
+    """An output's value; a part that was held back counts as NULL."""
+    if not _held_back(expr, row):
+        return evaluate(expr, row.keys, row.measures)
+    if isinstance(expr, Apply) and expr.op in (Op.AND, Op.OR, Op.NOT, Op.CASE):
+        blanked = [
+            None if _mixed(expr, index, row) else value for index, value in enumerate(row.measures)
+        ]
+        return evaluate(expr, row.keys, blanked)
+    return None
+
+
+def _mixed(expr: Expr, index: int, row: _Row) -> bool:
+    """Whether a measure stands in a part of `expr` that was held back."""
+    return any(index in measures_in(leaf) and _held_back(leaf, row) for leaf in leaves(expr))
+
+
+def _sorted(rows: list[_Row], entry: Ordering) -> list[_Row]:
+    """Stable; NaN is the greatest number, as in DuckDB."""
+    keyed = [(_value(entry.expr, row), row) for row in rows]
+    absent = [row for value, row in keyed if value is None]
+    present = [(value, row) for value, row in keyed if value is not None]
+    present.sort(key=lambda pair: _sort_key(pair[0]), reverse=entry.descending)
+    ordered = [row for _, row in present]
+    return absent + ordered if entry.nulls_first else ordered + absent
+
+
+def _sort_key(value: Cell) -> tuple[bool, Cell]:
+    if isinstance(value, float) and math.isnan(value):
+        return True, 0
+    return False, value
+
+
+def _table(outputs: Sequence[Output], rows: Sequence[_Row]) -> pa.Table:
+    import pyarrow as pa  # heavy, and needed by requesters only
+
+    arrays, names = [], []
+    for output in outputs:
+        values = [_value(output.expr, row) for row in rows]
+        arrays.append(_array(output, values))
+        names.append(output.name)
+    arrays.append(pa.array([row.nodes for row in rows], type=pa.int64()))
+    return pa.Table.from_arrays(arrays, names=[*names, NODES_COLUMN])
+
+
+def _array(output: Output, values: list[Cell]) -> pa.Array:
+    import pyarrow as pa
+
+    expr = output.expr
+    if expr.kind is Kind.TEXT:
+        return pa.array(values, type=pa.string())
+    if expr.kind is Kind.BOOLEAN:
+        return pa.array(values, type=pa.bool_())
+    if expr.kind is Kind.FLOAT:
+        return pa.array(values, type=pa.float64())
+    whole = [None if value is None else _scaled(output, value) for value in values]
+    small = all(value is None or -_INT64 <= value < _INT64 for value in whole)
+    if expr.kind is Kind.INTEGER and small:
+        return pa.array(whole, type=pa.int64())
+    decimals = [None if value is None else _decimal(value, expr.scale) for value in whole]
+    return pa.array(decimals, type=pa.decimal128(38, expr.scale))
+
+
+def _scaled(output: Output, value: Cell) -> int:
+    assert isinstance(value, int | Fraction)
+    scaled = int(value * 10**output.expr.scale)
+    if abs(scaled) >= EXACT_LIMIT:
+        raise CallError("sql_type", f"output `{output.name}` needs more than 38 digits")
+    return scaled
+
+
+def _decimal(value: int, scale: int) -> Decimal:
+    with localcontext() as context:
+        context.prec = 40
+        return Decimal(value).scaleb(-scale)

@@ -1,0 +1,275 @@
+"""A node's part of a query: SQL built from the plan alone, and its rows as integers per cell.
+
+`local_sql` groups by the keys as they are held and leaves the numbering of cells to `local_cells`:
+per group instead of per row. Sums of exact values are exact. A float argument whose variance is
+asked is summed around its mean in the cell (two passes, compensated sums), and shifted back in
+rationals, so that a mean far above the deviation cancels nothing: Chan, Golub and LeVeque,
+"Algorithms for computing the sample variance", 1983, section 3 (two-pass algorithm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from yumen_core.errors import StateError
+from yumen_core.sql import operators
+from yumen_core.sql.expression import Apply, ColumnRef, Constant, Expr, Kind, Op
+from yumen_core.sql.plan import Behind, Plan, SumKind, Value
+from yumen_core.sql.render import render, render_flag, render_key
+from yumen_core.sql.storage import identifier
+
+# No published column name starts with a space.
+_CENTRE_TABLE = '" centres"'
+
+
+@dataclass(frozen=True)
+class LocalCells:
+    """What one node has in each cell.
+
+    `supports`: int64 of shape [cells, supports], rows behind each support. `values`: one list per
+    cell of one integer per value of the layout.
+    """
+
+    supports: npt.NDArray[np.int64]
+    values: list[list[int]]
+
+
+def local_sql(plan: Plan, relation: str) -> str:
+    """DuckDB SQL over the table `relation`, held as `storage` says.
+
+    One row per group that occurs: the keys as held, then the raw sums that `local_cells` reads.
+    """
+    query = _Query(plan)
+    keys = [render_key(key) for key in plan.keys]
+    source = identifier(relation)
+    where = "" if plan.where is None else f" WHERE {render(plan.where)}"
+    group = ""
+    if keys:
+        group = " GROUP BY " + ", ".join(str(at) for at in range(1, len(keys) + 1))
+    selected = ", ".join([*keys, *query.columns])
+    if not query.centred:
+        return f"SELECT {selected} FROM {source}{where}{group}"  # noqa: S608
+    joined = [_join_key(plan, at) for at in range(len(keys))]
+    means = [
+        f"avg({render(plan.arguments[argument])}) AS {_centre(argument)}"
+        for argument in query.centred
+    ]
+    names = [f"{text} AS {_joined(at)}" for at, text in enumerate(joined)]
+    inner = f"SELECT {', '.join([*names, *means])} FROM {source}{where}{group}"  # noqa: S608
+    on = " AND ".join(f"{text} = {_joined(at)}" for at, text in enumerate(joined)) or "TRUE"
+    return (
+        f"WITH {_CENTRE_TABLE} AS MATERIALIZED ({inner}) "  # noqa: S608
+        f"SELECT {selected} FROM {source} JOIN {_CENTRE_TABLE} ON {on}{where}{group}"
+    )
+
+
+def local_cells(plan: Plan, rows: Iterable[Sequence[object]]) -> LocalCells:
+    """The cells from the rows of `local_sql`.
+
+    Raises `StateError` ("data_source") where a sum exceeds what the schema's bounds allow.
+    """
+    query = _Query(plan)
+    cells = plan.layout.cells
+    supports = np.zeros((cells, plan.layout.supports), dtype=np.int64)
+    values = [[0] * len(plan.layout.values) for _ in range(cells)]
+    numbering = _Numbering(plan)
+    for row in rows:
+        cell = numbering.cell(row[: len(plan.keys)])
+        if cell is None:
+            continue
+        raw = row[len(plan.keys) :]
+        supports[cell] = query.supports(raw)
+        values[cell] = query.values(raw)
+    return LocalCells(supports, values)
+
+
+class _Numbering:
+    """From keys as held to the number of the cell; None where a key is outside its domain."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._places: list[dict[object, int]] = []
+        self._sizes = [key.positions for key in plan.keys]
+        for key in plan.keys:
+            held: Iterable[object] = range(len(key.domain))
+            if isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.INTEGER:
+                held = key.domain
+            elif isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.BOOLEAN:
+                held = [int(value) for value in key.domain]
+            places: dict[object, int] = {value: at for at, value in enumerate(held)}
+            if key.nullable:
+                places[None] = len(key.domain)
+            self._places.append(places)
+
+    def cell(self, held: Sequence[object]) -> int | None:
+        number = 0
+        for value, places, size in zip(held, self._places, self._sizes, strict=True):
+            place = places.get(value)
+            if place is None:
+                return None
+            number = number * size + place
+        return number
+
+
+class _Query:
+    """The raw sums of a plan, each once, and what they mean."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.columns: list[str] = []
+        self.centred = sorted(
+            {
+                value.argument
+                for value in plan.layout.values
+                if value.argument is not None
+                and value.kind is SumKind.SQUARES
+                and plan.arguments[value.argument].kind is Kind.FLOAT
+            }
+        )
+        self._rows = self._column("count(*)")
+        self._supports = [
+            [self._behind(argument, behind) for argument, behind in support.parts]
+            for support in plan.layout.support_parts
+        ]
+        self._sources = [self._sources_of(value) for value in plan.layout.values]
+
+    def supports(self, raw: Sequence[object]) -> list[int]:
+        """Rows behind each support, from one row of raw sums."""
+        rows = _whole(raw[self._rows])
+        return [min([rows, *(_whole(raw[at]) for at in parts)]) for parts in self._supports]
+
+    def values(self, raw: Sequence[object]) -> list[int]:
+        """The layout's integers, from one row of raw sums."""
+        return [
+            self._value(value, [raw[at] for at in sources])
+            for value, sources in zip(self._plan.layout.values, self._sources, strict=True)
+        ]
+
+    def _value(self, value: Value, raw: Sequence[object]) -> int:
+        if len(raw) == 1 and not isinstance(raw[0], float):
+            number = _whole(raw[0])
+        else:
+            number = round(_rational(value.kind, raw) / Fraction(2) ** value.exponent)
+        low, bits = (-(1 << value.bits - 1), value.bits - 1) if value.signed else (0, value.bits)
+        if not low <= number < 1 << bits:
+            raise StateError("data_source", "a sum is beyond what the table's bounds allow")
+        return number
+
+    def _column(self, text: str) -> int:
+        if text not in self.columns:
+            self.columns.append(text)
+        return self.columns.index(text)
+
+    def _behind(self, index: int, behind: Behind) -> int:
+        argument = self._plan.arguments[index]
+        if behind is Behind.NOT_NULL:
+            return self._column(_count(argument))
+        return self._column(_count_not_zero(argument))
+
+    def _sources_of(self, value: Value) -> list[int]:
+        if value.argument is None:
+            return [self._rows]
+        argument = self._plan.arguments[value.argument]
+        if value.kind is SumKind.COUNT:
+            return [self._column(_count(argument))]
+        if value.argument in self.centred:
+            centre = _centre(value.argument)
+            moved = f"({render(argument)} - {centre})"
+            texts = [f"any_value({centre})", _count(argument), f"fsum({moved})"]
+            if value.kind is SumKind.SQUARES:
+                texts.append(f"fsum({moved} * {moved})")
+            return [self._column(text) for text in texts]
+        if argument.kind is Kind.FLOAT:
+            return [self._column(f"fsum({render(argument)})")]
+        if value.kind is SumKind.SQUARES:
+            squared = operators.arithmetic(Op.MUL, argument, argument)
+            return [self._column(f"sum({render(squared)})")]
+        return [self._column(_sum(argument))]
+
+
+def _count(argument: Expr) -> str:
+    if not argument.nullable:
+        return "count(*)"
+    chosen = _choice(argument)
+    if chosen is not None and chosen[2] is None:
+        return f"sum({render_flag(chosen[0])})"
+    return f"count({render(argument)})"
+
+
+def _count_not_zero(argument: Expr) -> str:
+    chosen = _choice(argument)
+    if chosen is not None:
+        return f"sum({render_flag(chosen[0])})"
+    zero = Constant(Kind.INTEGER, 0, None, False, 0)
+    return f"sum({render_flag(render(operators.compare(Op.NE, argument, zero)))})"
+
+
+def _sum(argument: Expr) -> str:
+    chosen = _choice(argument)
+    if chosen is not None and chosen[1] == 1 and argument.kind is Kind.INTEGER:
+        return f"sum({render_flag(chosen[0])})"
+    return f"sum({render(argument)})"
+
+
+def _choice(argument: Expr) -> tuple[str, object, object] | None:
+    """Condition, value and ELSE of CASE WHEN condition THEN value ELSE 0 or NULL END, the value a
+    literal that is not 0: such sums are counts."""
+    if not isinstance(argument, Apply) or argument.op is not Op.CASE or len(argument.args) != 3:
+        return None
+    when, value, otherwise = argument.args
+    if not (isinstance(value, Constant) and isinstance(otherwise, Constant)):
+        return None
+    if not value.value or otherwise.value not in (0, None):
+        return None
+    return render(when), value.value, otherwise.value
+
+
+def _centre(argument: int) -> str:
+    return f'" centre {argument}"'
+
+
+def _joined(at: int) -> str:
+    return f'" key {at}"'
+
+
+def _join_key(plan: Plan, at: int) -> str:
+    """A key that joins: NULL becomes a number that no value of the domain has."""
+    key = plan.keys[at]
+    text = render_key(key)
+    if not key.nullable:
+        return text
+    absent = len(key.domain)
+    if isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.INTEGER:
+        absent = max(int(value) for value in key.domain) + 1
+    return f"coalesce(CAST({text} AS HUGEINT), {absent})"
+
+
+def _whole(value: object) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int):
+        raise StateError("data_source", "the database gave a sum that is no whole number")
+    return value
+
+
+def _rational(kind: SumKind, raw: Sequence[object]) -> Fraction:
+    """A float argument's sum, or sum of squares, from its raw sums."""
+    if len(raw) == 1:
+        return _finite(raw[0])
+    centre, count, moved = _finite(raw[0]), _whole(raw[1]), _finite(raw[2])
+    if kind is SumKind.SUM:
+        return count * centre + moved
+    return max(Fraction(0), _finite(raw[3]) + 2 * centre * moved + count * centre * centre)
+
+
+def _finite(value: object) -> Fraction:
+    if value is None:
+        return Fraction(0)
+    try:
+        return Fraction(float(str(value)))
+    except (ValueError, OverflowError):
+        raise StateError("data_source", "the database gave a sum that is not finite") from None

@@ -1,0 +1,244 @@
+"""The plan of a query: what every party derives, alike, from the statement and the schema.
+
+A plan says which rows count (`where`), how they fall into cells (`keys`), what each node sums per
+cell (`layout`), and how released sums become the result (`measures`, `outputs`, `having`, `order`,
+`limit`, `offset`). Its digest is named in the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from yumen_core import canonical
+from yumen_core.canonical import Json
+from yumen_core.sql.expression import ColumnRef, Expr, to_json, walk
+from yumen_core.sql.schema import DomainValue, TableSchema
+
+PLAN_VERSION = 1
+ROWS_BITS = 40
+MAX_ROWS = (1 << ROWS_BITS) - 1
+
+
+class Function(StrEnum):
+    COUNT = "count"
+    SUM = "sum"
+    AVG = "avg"
+    VAR_SAMP = "var_samp"
+    STDDEV_SAMP = "stddev_samp"
+
+
+class SumKind(StrEnum):
+    """What one summed value is: rows; rows where e is not null; sum of e; sum of e squared."""
+
+    ROWS = "rows"
+    COUNT = "count"
+    SUM = "sum"
+    SQUARES = "squares"
+
+
+class Behind(StrEnum):
+    """Which rows stand behind an argument: not null, or not null and not 0."""
+
+    NOT_NULL = "not null"
+    NOT_ZERO = "not zero"
+
+
+@dataclass(frozen=True)
+class Value:
+    """One summed value of a cell: an integer of at most `bits` bits at each node.
+
+    The quantity is integer * 10**-scale * 2**exponent. `argument` numbers `Plan.arguments`
+    (None for rows); `support` numbers `Layout.supports`. A signed value lies in
+    [-2**(bits-1), 2**(bits-1)), an unsigned one in [0, 2**bits).
+    """
+
+    kind: SumKind
+    argument: int | None
+    support: int
+    bits: int
+    signed: bool
+    scale: int = 0
+    exponent: int = 0
+
+
+@dataclass(frozen=True)
+class Support:
+    """How many rows of a cell stand behind some values: the least count of its parts.
+
+    Each part is (argument number, which rows); without parts it is the rows of the cell.
+    """
+
+    parts: tuple[tuple[int, Behind], ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a node contributes: for each of `cells`, one integer per value, in order.
+
+    `support_parts` describes the supports; support 0 is the rows of the cell.
+    """
+
+    cells: int
+    support_parts: tuple[Support, ...]
+    values: tuple[Value, ...]
+
+    @property
+    def supports(self) -> int:
+        return len(self.support_parts)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One group key: `expr` takes the values of `domain`, and NULL where `nullable`.
+
+    A cell's number is the mixed-radix number of its key positions, the first key most significant;
+    NULL comes last among the positions of its key.
+    """
+
+    expr: Expr
+    domain: tuple[DomainValue, ...]
+    nullable: bool
+
+    @property
+    def positions(self) -> int:
+        return len(self.domain) + self.nullable
+
+    def value(self, position: int) -> DomainValue | None:
+        return self.domain[position] if position < len(self.domain) else None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One aggregate: `values` and `supports` number the layout's."""
+
+    function: Function
+    argument: int | None
+    values: tuple[int, ...]
+    supports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Output:
+    name: str
+    expr: Expr
+
+
+@dataclass(frozen=True)
+class Ordering:
+    expr: Expr
+    descending: bool
+    nulls_first: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """See the module's text. Built by `parse` only."""
+
+    schema: TableSchema
+    where: Expr | None
+    keys: tuple[Key, ...]
+    arguments: tuple[Expr, ...]
+    measures: tuple[Measure, ...]
+    layout: Layout
+    outputs: tuple[Output, ...]
+    having: Expr | None
+    order: tuple[Ordering, ...]
+    limit: int | None
+    offset: int
+
+    @property
+    def table(self) -> str:
+        return self.schema.name
+
+    @property
+    def grouped(self) -> bool:
+        return bool(self.keys)
+
+    @property
+    def aggregates(self) -> frozenset[str]:
+        """The aggregate functions used, in lower case."""
+        return frozenset(measure.function.value for measure in self.measures)
+
+    @cached_property
+    def key_columns(self) -> frozenset[str]:
+        """Columns that the group keys touch."""
+        return _columns(key.expr for key in self.keys)
+
+    @cached_property
+    def filter_columns(self) -> frozenset[str]:
+        """Columns that WHERE touches."""
+        return _columns(() if self.where is None else (self.where,))
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Every column that the node reads for this plan."""
+        return self.key_columns | self.filter_columns | _columns(self.arguments)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 over the canonical JSON of the whole plan: 32 bytes."""
+        return canonical.digest(self.to_json())
+
+    def describe(self) -> str:
+        """One line in words: what is asked of which rows, by which groups."""
+        from yumen_core.sql.describe import describe  # it reads plans, so it comes after them
+
+        return describe(self)
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "version": PLAN_VERSION,
+            "schema": self.schema.digest.hex(),
+            "where": None if self.where is None else to_json(self.where),
+            "keys": [[to_json(key.expr), list(key.domain), key.nullable] for key in self.keys],
+            "arguments": [to_json(argument) for argument in self.arguments],
+            "measures": [_measure_json(measure) for measure in self.measures],
+            "layout": _layout_json(self.layout),
+            "outputs": [[output.name, to_json(output.expr)] for output in self.outputs],
+            "having": None if self.having is None else to_json(self.having),
+            "order": [
+                [to_json(entry.expr), entry.descending, entry.nulls_first] for entry in self.order
+            ],
+            "limit": self.limit,
+            "offset": self.offset,
+        }
+
+
+def _columns(exprs: Iterable[Expr]) -> frozenset[str]:
+    return frozenset(
+        node.column.name for expr in exprs for node in walk(expr) if isinstance(node, ColumnRef)
+    )
+
+
+def _measure_json(measure: Measure) -> Json:
+    return [
+        measure.function.value,
+        measure.argument,
+        list(measure.values),
+        list(measure.supports),
+    ]
+
+
+def _layout_json(layout: Layout) -> dict[str, Json]:
+    return {
+        "cells": layout.cells,
+        "supports": [
+            [[argument, behind.value] for argument, behind in support.parts]
+            for support in layout.support_parts
+        ],
+        "values": [
+            [
+                value.kind.value,
+                value.argument,
+                value.support,
+                value.bits,
+                value.signed,
+                value.scale,
+                value.exponent,
+            ]
+            for value in layout.values
+        ],
+    }

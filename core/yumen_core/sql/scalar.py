@@ -1,0 +1,241 @@
+"""From the syntax tree of a scalar expression to a typed one, by a list of what is supported."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from sqlglot import exp
+
+from yumen_core.errors import CallError
+from yumen_core.sql import operators
+from yumen_core.sql.expression import Expr, Op
+from yumen_core.sql.operators import TypeFault
+from yumen_core.sql.plan import Function
+from yumen_core.sql.schema import Column, TableSchema
+from yumen_core.sql.source import Source
+
+SUPPORTED = (
+    "expressions are made of columns, literals, + - * /, comparisons, AND, OR, NOT, IN, BETWEEN, "
+    "LIKE, IS NULL, CASE and ABS, aggregates are COUNT, SUM, AVG, VAR_SAMP and STDDEV_SAMP"
+)
+AGGREGATES: dict[type[exp.Expr], Function] = {
+    exp.Count: Function.COUNT,
+    exp.Sum: Function.SUM,
+    exp.Avg: Function.AVG,
+    exp.Variance: Function.VAR_SAMP,
+    exp.Stddev: Function.STDDEV_SAMP,
+    exp.StddevSamp: Function.STDDEV_SAMP,
+}
+_ARITHMETIC: dict[type[exp.Expr], Op] = {
+    exp.Add: Op.ADD,
+    exp.Sub: Op.SUB,
+    exp.Mul: Op.MUL,
+    exp.Div: Op.DIV,
+}
+_COMPARISONS: dict[type[exp.Expr], Op] = {
+    exp.EQ: Op.EQ,
+    exp.NEQ: Op.NE,
+    exp.LT: Op.LT,
+    exp.LTE: Op.LE,
+    exp.GT: Op.GT,
+    exp.GTE: Op.GE,
+}
+# Notes of the grammar, without meaning for us: COUNT's result width, division's dialect.
+_NOTES = ("big_int", "typed", "safe")
+
+
+class Reader(ABC):
+    """Reads scalar expressions; a subclass says what columns and aggregates mean."""
+
+    def __init__(self, source: Source, schema: TableSchema, alias: str) -> None:
+        self.source = source
+        self.schema = schema
+        self._qualifier = alias.casefold()
+
+    @abstractmethod
+    def column(self, node: exp.Column) -> Expr:
+        """The meaning of a column's name."""
+
+    @abstractmethod
+    def aggregate(self, node: exp.Expr, function: Function) -> Expr:
+        """The meaning of an aggregate."""
+
+    def read(self, node: exp.Expr) -> Expr:
+        """The typed expression. Raises `CallError` with the place of what does not fit."""
+        kind = type(node)
+        if isinstance(node, exp.Column):
+            return self.column(node)
+        if kind in AGGREGATES:
+            return self.aggregate(node, AGGREGATES[kind])
+        if kind in _ARITHMETIC:
+            only(self.source, node, "this", "expression")
+            op = _ARITHMETIC[kind]
+            return self._build(node, lambda a, b: operators.arithmetic(op, a, b), *_two(node))
+        if kind in _COMPARISONS:
+            only(self.source, node, "this", "expression")
+            op = _COMPARISONS[kind]
+            return self._build(node, lambda a, b: operators.compare(op, a, b), *_two(node))
+        return self._read_other(node)
+
+    def find(self, node: exp.Column) -> Column | None:
+        """The table's column that `node` names, its qualifier checked."""
+        only(self.source, node, "this", "table")
+        if not isinstance(node.this, exp.Identifier):
+            raise self.source.unsupported(node, "name the columns")
+        qualifier = node.args.get("table")
+        if qualifier is not None and identifier(qualifier).casefold() != self._qualifier:
+            place = self.source.place(node)
+            raise self.source.refuse(
+                "sql_unknown_column", place, f"names a table other than `{self.schema.name}`"
+            )
+        return self.schema.find(identifier(node.this))
+
+    def unknown_column(self, node: exp.Column) -> CallError:
+        names = [column.name for column in self.schema.columns]
+        reason = f"is no column of table `{self.schema.name}`" + near(node.name, names)
+        return self.source.refuse("sql_unknown_column", self.source.place(node), reason)
+
+    def typed(self, node: exp.Expr, build: Callable[[], Expr], parts: Sequence[exp.Expr]) -> Expr:
+        """`build()`, its type fault placed at the part at fault."""
+        try:
+            return build()
+        except TypeFault as fault:
+            known = fault.part is not None and fault.part < len(parts)
+            at = parts[fault.part] if known and fault.part is not None else node
+            reason = f"cannot be used here: {fault.message}"
+            raise self.source.refuse("sql_type", self.source.place(at), reason) from None
+
+    def _build(self, node: exp.Expr, build: Callable[..., Expr], *parts: exp.Expr) -> Expr:
+        args = [self.read(part) for part in parts]
+        return self.typed(node, lambda: build(*args), parts)
+
+    def _read_other(self, node: exp.Expr) -> Expr:
+        match node:
+            case exp.Paren():
+                only(self.source, node, "this")
+                return self.read(node.this)
+            case exp.Literal() | exp.Boolean() | exp.Null():
+                return self._literal(node)
+            case exp.Neg() | exp.Abs() | exp.Not():
+                return self._unary(node)
+            case exp.And() | exp.Or():
+                only(self.source, node, "this", "expression")
+                op = Op.AND if isinstance(node, exp.And) else Op.OR
+                parts = list(node.flatten(unnest=False))
+                return self._build(node, lambda *args: operators.connect(op, args), *parts)
+            case exp.Is():
+                return self._is(node)
+            case exp.In():
+                return self._in(node)
+            case exp.Between():
+                return self._between(node)
+            case exp.Like():
+                only(self.source, node, "this", "expression")
+                return self._build(node, operators.like, *_two(node))
+            case exp.Case():
+                return self._case(node)
+        raise self.source.unsupported(node, SUPPORTED)
+
+    def _literal(self, node: exp.Expr) -> Expr:
+        if isinstance(node, exp.Boolean):
+            return operators.boolean(bool(node.this))
+        if isinstance(node, exp.Null):
+            return operators.null()
+        value = str(node.this)
+        if not node.args.get("is_string"):
+            return self.typed(node, lambda: operators.number(value), ())
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+            raise self.source.unsupported(node, "text has no control characters")
+        return operators.text(unicodedata.normalize("NFC", value))
+
+    def _unary(self, node: exp.Expr) -> Expr:
+        only(self.source, node, "this")
+        if isinstance(node, exp.Neg):
+            return self._build(node, operators.negate, node.this)
+        if isinstance(node, exp.Abs):
+            return self._build(node, operators.absolute, node.this)
+        return self._build(node, lambda arg: operators.connect(Op.NOT, [arg]), node.this)
+
+    def _is(self, node: exp.Is) -> Expr:
+        only(self.source, node, "this", "expression")
+        if not isinstance(node.expression, exp.Null):
+            raise self.source.unsupported(node, "IS takes NULL or NOT NULL")
+        return self._build(node, operators.is_null, node.this)
+
+    def _in(self, node: exp.In) -> Expr:
+        if not node.expressions:
+            raise self.source.unsupported(node, "IN takes a list of literals")
+        only(self.source, node, "this", "expressions")
+        return self._build(
+            node, lambda arg, *items: operators.is_in(arg, items), node.this, *node.expressions
+        )
+
+    def _between(self, node: exp.Between) -> Expr:
+        only(self.source, node, "this", "low", "high")
+        low, high = node.args["low"], node.args["high"]
+        at_least = self._build(node, lambda a, b: operators.compare(Op.GE, a, b), node.this, low)
+        at_most = self._build(node, lambda a, b: operators.compare(Op.LE, a, b), node.this, high)
+        return operators.connect(Op.AND, [at_least, at_most])
+
+    def _case(self, node: exp.Case) -> Expr:
+        only(self.source, node, "this", "ifs", "default")
+        subject = None if node.this is None else self.read(node.this)
+        pairs: list[tuple[Expr, Expr]] = []
+        parts: list[exp.Expr] = []
+        for branch in node.args["ifs"]:
+            only(self.source, branch, "this", "true")
+            condition = self.read(branch.this)
+            if subject is not None:
+                condition = self._equal(branch.this, subject, condition)
+            pairs.append((condition, self.read(branch.args["true"])))
+            parts += [branch.this, branch.args["true"]]
+        default = node.args.get("default")
+        otherwise = operators.null() if default is None else self.read(default)
+        return self.typed(node, lambda: operators.case(pairs, otherwise), parts)
+
+    def _equal(self, node: exp.Expr, subject: Expr, value: Expr) -> Expr:
+        return self.typed(node, lambda: operators.compare(Op.EQ, subject, value), ())
+
+
+class RowReader(Reader):
+    """Expressions over one row: in WHERE, GROUP BY and inside aggregates."""
+
+    def column(self, node: exp.Column) -> Expr:
+        column = self.find(node)
+        if column is None:
+            raise self.unknown_column(node)
+        return operators.column_ref(column)
+
+    def aggregate(self, node: exp.Expr, function: Function) -> Expr:
+        reason = f"{function.upper()} stands in SELECT, HAVING or ORDER BY, not inside another"
+        raise self.source.unsupported(node, reason)
+
+
+def only(source: Source, node: exp.Expr, *known: str) -> None:
+    """Refuse a node that carries more than we read."""
+    for name, value in node.args.items():
+        if not value or name in known or name in _NOTES:
+            continue
+        part = value[0] if isinstance(value, list) else value
+        at = part if isinstance(part, exp.Expr) else node
+        raise source.unsupported(at, SUPPORTED)
+
+
+def identifier(node: exp.Expr) -> str:
+    return unicodedata.normalize("NFC", str(node.name))
+
+
+def near(name: str, known: Sequence[str]) -> str:
+    """A hint at the nearest known names, or nothing."""
+    folded = {entry.casefold(): entry for entry in known}
+    found = difflib.get_close_matches(name.casefold(), list(folded), n=3, cutoff=0.5)
+    if not found:
+        return ""
+    return "; near it: " + ", ".join(f"`{folded[entry]}`" for entry in found)
+
+
+def _two(node: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
+    return node.args["this"], node.args["expression"]

@@ -1,0 +1,344 @@
+"""Parse: from a SELECT of the requester to a plan.
+
+The text is read once, into a tree; every part of the tree is either understood or refused with its
+place. Nothing of the text but literals, aliases and the choice of columns goes into the plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from sqlglot import exp
+
+from yumen_core.errors import CallError
+from yumen_core.sql import operators
+from yumen_core.sql.describe import name_of
+from yumen_core.sql.expression import Constant, Expr, Kind, MeasureRef
+from yumen_core.sql.keys import key_of, key_ref
+from yumen_core.sql.layout import build_layout, check_summable
+from yumen_core.sql.operators import TypeFault
+from yumen_core.sql.plan import Function, Key, Ordering, Output, Plan
+from yumen_core.sql.scalar import AGGREGATES, Reader, RowReader, identifier, near, only
+from yumen_core.sql.schema import TableSchema
+from yumen_core.sql.source import Source
+
+MAX_SUMMED_VALUES = 200_000
+NODES_COLUMN = "_nodes"
+_MAX_LIMIT = 1 << 63
+# Parts of a SELECT that we read; all else is refused, by its first word where it has one.
+_PARTS = ("expressions", "from_", "where", "group", "having", "order", "limit", "offset")
+_WORDS = {
+    "joins": ("JOIN",),
+    "laterals": ("LATERAL",),
+    "windows": ("WINDOW",),
+    "sample": ("SAMPLE", "USING", "TABLESAMPLE"),
+    "pivots": ("PIVOT", "UNPIVOT"),
+    "into": ("INTO",),
+    "locks": ("FOR",),
+}
+_ONE_TABLE = "a query is one SELECT of one table, with WHERE, GROUP BY, HAVING, ORDER BY and LIMIT"
+
+
+def parse(sql: str, catalogue: Mapping[str, TableSchema]) -> Plan:
+    """The plan of one SELECT over one table of `catalogue` (schemas by table name).
+
+    Raises `CallError` with the place of the fault as line and column: "sql_syntax",
+    "sql_unsupported", "sql_unknown_table", "sql_unknown_column", "sql_type", "sql_too_large".
+    """
+    source = Source(sql)
+    select = source.tree
+    _check_parts(source, select)
+    schema, alias = _table(source, select, catalogue)
+    return _Builder(source, select, schema, alias).plan()
+
+
+class _OutputReader(Reader):
+    """Expressions over released rows: in SELECT, HAVING and ORDER BY."""
+
+    def __init__(self, rows: RowReader, schema: TableSchema, alias: str) -> None:
+        super().__init__(rows.source, schema, alias)
+        self._rows = rows
+        self.keys: tuple[Key, ...] = ()
+        self.aliases: dict[str, Expr] = {}
+        self.asked: list[tuple[Function, Expr | None]] = []
+
+    def read(self, node: exp.Expr) -> Expr:
+        key = self._key(node)
+        return super().read(node) if key is None else key
+
+    def column(self, node: exp.Column) -> Expr:
+        found = self.find(node)
+        if node.args.get("table") is None:
+            known = self.aliases.get(identifier(node).casefold())
+            if known is not None:
+                return known
+        if found is None:
+            raise self.unknown_column(node)
+        raise self.source.unsupported(node, "put it in GROUP BY or inside an aggregate")
+
+    def aggregate(self, node: exp.Expr, function: Function) -> Expr:
+        only(self.source, node, "this")
+        if node.this is None:
+            raise self.source.unsupported(node, f"{function.upper()} takes one expression")
+        if isinstance(node.this, exp.Star):
+            only(self.source, node.this)
+            if function is not Function.COUNT:
+                raise self.source.unsupported(node, f"{function.upper()} takes one expression")
+            return self._measure(function, None)
+        argument = self._rows.read(node.this)
+        if argument.kind is Kind.NULL:
+            raise self.source.unsupported(node, "an aggregate of NULL has no value")
+        if function is Function.COUNT and isinstance(argument, Constant):
+            return self._measure(function, None)
+        try:
+            check_summable(function, argument)
+        except TypeFault as fault:
+            place = self.source.place(node.this)
+            reason = f"cannot be summed: {fault.message}"
+            raise self.source.refuse("sql_type", place, reason) from None
+        return self._measure(function, argument)
+
+    def _measure(self, function: Function, argument: Expr | None) -> MeasureRef:
+        entry = (function, argument)
+        if entry not in self.asked:
+            self.asked.append(entry)
+        kind, scale = Kind.FLOAT, 0
+        if function is Function.COUNT:
+            kind = Kind.INTEGER
+        elif function is Function.SUM and argument is not None:
+            kind, scale = argument.kind, argument.scale
+        return MeasureRef(kind, scale, None, True, self.asked.index(entry))
+
+    def _key(self, node: exp.Expr) -> Expr | None:
+        """The group key that `node` writes out, if it does."""
+        if not isinstance(node, exp.Column | exp.Case | exp.Condition):
+            return None
+        if node.find(*AGGREGATES) is not None or node.find(exp.Column) is None:
+            return None
+        try:
+            expr = self._rows.read(node)
+        except CallError:
+            return None
+        exprs = [key.expr for key in self.keys]
+        return key_ref(self.keys, exprs.index(expr)) if expr in exprs else None
+
+
+class _Builder:
+    def __init__(self, source: Source, select: exp.Select, schema: TableSchema, alias: str) -> None:
+        self._source = source
+        self._select = select
+        self._schema = schema
+        self._rows = RowReader(source, schema, alias)
+        self._released = _OutputReader(self._rows, schema, alias)
+        self._items = [_item(entry) for entry in select.expressions]
+
+    def plan(self) -> Plan:
+        where = self._condition("where", self._rows)
+        keys = self._keys()
+        self._released.keys = keys
+        outputs = self._outputs()
+        having = self._condition("having", self._released)
+        order = self._order(outputs)
+        asked = self._released.asked
+        if not asked:
+            place = self._source.word("SELECT")
+            assert place is not None
+            reason = "is not supported without an aggregate: no row leaves a node"
+            raise self._source.refuse("sql_unsupported", place, reason)
+        cells = math.prod(key.positions for key in keys)
+        exprs = [output.expr for output in outputs] + [entry.expr for entry in order]
+        if having is not None:
+            exprs.append(having)
+        layout, arguments, measures = build_layout(cells, asked, exprs)
+        self._check_size(keys, cells, max(len(layout.values), layout.supports))
+        return Plan(
+            schema=self._schema,
+            where=where,
+            keys=keys,
+            arguments=arguments,
+            measures=measures,
+            layout=layout,
+            outputs=outputs,
+            having=having,
+            order=order,
+            limit=self._count("limit"),
+            offset=self._count("offset") or 0,
+        )
+
+    def _condition(self, part: str, reader: Reader) -> Expr | None:
+        clause = self._select.args.get(part)
+        if clause is None:
+            return None
+        only(self._source, clause, "this")
+        expr = reader.read(clause.this)
+
+        def checked() -> Expr:
+            operators.need_boolean(expr, part.upper())
+            return expr
+
+        return reader.typed(clause.this, checked, ())
+
+    def _keys(self) -> tuple[Key, ...]:
+        group = self._select.args.get("group")
+        if group is None:
+            return ()
+        for name, value in group.args.items():
+            if value and name != "expressions":
+                raise self._source.unsupported(group, "GROUP BY takes columns and expressions")
+        keys: list[Key] = []
+        for node in group.expressions:
+            written = self._meant(node)
+            if written.find(*AGGREGATES) is not None:
+                raise self._source.unsupported(node, "GROUP BY takes no aggregate")
+            expr = self._rows.read(written)
+            try:
+                key = key_of(expr)
+            except TypeFault as fault:
+                place = self._source.place(node)
+                reason = f"cannot be grouped by: {fault.message}"
+                raise self._source.refuse("sql_unsupported", place, reason) from None
+            if key not in keys:
+                keys.append(key)
+        return tuple(keys)
+
+    def _meant(self, node: exp.Expr) -> exp.Expr:
+        """What a GROUP BY entry writes: an ordinal or an alias stands for its output."""
+        if _is_integer(node):
+            return self._items[self._ordinal(node)][1]
+        if isinstance(node, exp.Column) and node.args.get("table") is None:
+            if self._schema.find(identifier(node)) is not None:
+                return node
+            for alias, item in self._items:
+                if alias is not None and alias.casefold() == identifier(node).casefold():
+                    return item
+        return node
+
+    def _ordinal(self, node: exp.Expr) -> int:
+        index = int(node.this) - 1
+        if not 0 <= index < len(self._items):
+            place = self._source.place(node)
+            reason = f"is no output: SELECT has {len(self._items)}"
+            raise self._source.refuse("sql_unsupported", place, reason)
+        return index
+
+    def _outputs(self) -> tuple[Output, ...]:
+        outputs: list[Output] = []
+        taken = {NODES_COLUMN}
+        for alias, node in self._items:
+            if isinstance(node, exp.Star):
+                raise self._source.unsupported(node, "no row leaves a node; select aggregates")
+            expr = self._released.read(node)
+            if expr.kind is Kind.NULL:
+                raise self._source.unsupported(node, "NULL is no output")
+            if alias is not None and alias.casefold() == NODES_COLUMN:
+                reason = f"`{NODES_COLUMN}` is the number of nodes behind a row"
+                raise self._source.unsupported(node, reason)
+            wanted = alias or name_of(expr, self._released.keys, tuple(self._released.asked))
+            name, copy = wanted, 0
+            while name.casefold() in taken:
+                copy += 1
+                name = f"{wanted}_{copy}"
+            taken.add(name.casefold())
+            outputs.append(Output(name, expr))
+        for (alias, _), output in zip(self._items, outputs, strict=True):
+            if alias is not None:
+                self._released.aliases.setdefault(alias.casefold(), output.expr)
+        return tuple(outputs)
+
+    def _order(self, outputs: tuple[Output, ...]) -> tuple[Ordering, ...]:
+        order = self._select.args.get("order")
+        if order is None:
+            return ()
+        only(self._source, order, "expressions")
+        entries: list[Ordering] = []
+        for entry in order.expressions:
+            only(self._source, entry, "this", "desc", "nulls_first")
+            node = entry.this
+            expr = self._sorted_by(node, outputs)
+            descending = bool(entry.args.get("desc"))
+            entries.append(Ordering(expr, descending, bool(entry.args.get("nulls_first"))))
+        return tuple(entries)
+
+    def _sorted_by(self, node: exp.Expr, outputs: tuple[Output, ...]) -> Expr:
+        """In ORDER BY an alias goes before a column of that name."""
+        if _is_integer(node):
+            return outputs[self._ordinal(node)].expr
+        if isinstance(node, exp.Column) and node.args.get("table") is None:
+            known = self._released.aliases.get(identifier(node).casefold())
+            if known is not None:
+                return known
+        return self._released.read(node)
+
+    def _count(self, part: str) -> int | None:
+        clause = self._select.args.get(part)
+        if clause is None:
+            return None
+        only(self._source, clause, "expression")
+        node = clause.expression
+        if not _is_integer(node) or int(node.this) >= _MAX_LIMIT:
+            raise self._source.unsupported(node, f"{part.upper()} takes a whole number")
+        return int(node.this)
+
+    def _check_size(self, keys: tuple[Key, ...], cells: int, values: int) -> None:
+        if cells * values <= MAX_SUMMED_VALUES:
+            return
+        product = " x ".join(f"{name_of(key.expr, (), ())} ({key.positions})" for key in keys)
+        raise CallError(
+            "sql_too_large",
+            f"expected at most {MAX_SUMMED_VALUES} summed values, got {cells * values}: "
+            f"`{product}` makes {cells} cells of {values} values",
+        )
+
+
+def _item(node: exp.Expr) -> tuple[str | None, exp.Expr]:
+    """An output's alias, if it has one, and what it computes."""
+    if isinstance(node, exp.Alias):
+        return identifier(node.args["alias"]), node.this
+    if isinstance(node, exp.Column) and isinstance(node.this, exp.Star):
+        return None, node.this
+    return None, node
+
+
+def _is_integer(node: exp.Expr) -> bool:
+    text = str(node.this)
+    return isinstance(node, exp.Literal) and not node.is_string and text.isdecimal()
+
+
+def _check_parts(source: Source, select: exp.Select) -> None:
+    for name, value in select.args.items():
+        if not value or name in _PARTS:
+            continue
+        place = source.word(*_WORDS.get(name, ()))
+        part = value[0] if isinstance(value, list) else value
+        if place is None:
+            place = source.place(part if isinstance(part, exp.Expr) else select)
+        raise source.refuse("sql_unsupported", place, f"is not supported: {_ONE_TABLE}")
+
+
+def _table(
+    source: Source, select: exp.Select, catalogue: Mapping[str, TableSchema]
+) -> tuple[TableSchema, str]:
+    clause = select.args.get("from_")
+    if clause is None:
+        place = source.word("SELECT")
+        assert place is not None
+        raise source.refuse("sql_unsupported", place, "is not supported without FROM and a table")
+    table = clause.this
+    named = isinstance(table, exp.Table) and isinstance(table.this, exp.Identifier)
+    extra = {name for name, value in table.args.items() if value} - {"this", "alias"}
+    if not named or extra:
+        raise source.unsupported(table, _ONE_TABLE)
+    written = identifier(table.this)
+    schema = catalogue.get(written)
+    if schema is None:
+        folded = {name.casefold(): entry for name, entry in catalogue.items()}
+        schema = folded.get(written.casefold())
+    if schema is None:
+        reason = "is no table of this federation" + near(written, list(catalogue))
+        raise source.refuse("sql_unknown_table", source.place(table.this), reason)
+    alias = table.args.get("alias")
+    if alias is None:
+        return schema, written
+    only(source, alias, "this")
+    return schema, identifier(alias)

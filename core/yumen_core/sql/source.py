@@ -1,0 +1,215 @@
+"""The requester's text: its tokens, and the place of each part, for messages.
+
+Limits come first, so that no statement can exhaust the parser's stack or memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import ErrorLevel, ParseError, TokenError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from yumen_core.errors import CallError
+
+MAX_TEXT_BYTES = 20_000
+MAX_TOKENS = 5_000
+MAX_DEPTH = 80
+MAX_SHOWN_CHARS = 40
+
+_SHORTER = "send a shorter statement"
+_OPENERS = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
+_CLOSERS = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
+_UNARY = (TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE)
+# Words that start a construct we do not have; each is reserved in the grammar, so that an unquoted
+# column cannot bear its name.
+_REFUSED = {
+    TokenType.JOIN: "a query reads one table, without joins",
+    TokenType.UNION: "a query is one SELECT",
+    TokenType.EXCEPT: "a query is one SELECT",
+    TokenType.INTERSECT: "a query is one SELECT",
+    TokenType.WITH: "a query is one SELECT, without WITH",
+    TokenType.DISTINCT: "aggregates take every row, without DISTINCT",
+    TokenType.QUALIFY: "a query has no windows; use HAVING",
+    TokenType.PLACEHOLDER: "write values as literals, without parameters",
+    TokenType.PARAMETER: "write values as literals, without parameters",
+    TokenType.DCOLON: "a query has no casts",
+    TokenType.HINT: "a query has no hints",
+    TokenType.L_BRACKET: "a query has no lists",
+    TokenType.L_BRACE: "a query has no structs",
+    TokenType.COLON: "write values as literals, without parameters",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A stretch of the statement: offsets in characters, the end excluded."""
+
+    start: int
+    end: int
+
+
+class Source:
+    """One statement's text, within its limits, and its syntax tree.
+
+    Raises `CallError`: "sql_too_large" beyond 20 kB, 5000 tokens or 60 levels; "sql_syntax" where
+    the text is no SQL; "sql_unsupported" where it is anything but one SELECT.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        size = len(text.encode("utf-8", "surrogatepass"))
+        if size > MAX_TEXT_BYTES:
+            raise _too_long(f"{MAX_TEXT_BYTES} bytes", size)
+        self._tokens = self._tokenize()
+        self._check_depth()
+        self._check_tokens()
+        self.tree = self._parse()
+
+    def too_deep(self) -> CallError:
+        message = f"the statement is nested deeper than {MAX_DEPTH} levels"
+        return CallError("sql_too_large", message, remedy=_SHORTER)
+
+    def refuse(self, code: str, place: Place, reason: str) -> CallError:
+        """The error for the part of the text at `place`."""
+        return CallError(code, f"{self.show(place)} {reason}")
+
+    def unsupported(self, node: exp.Expr, reason: str) -> CallError:
+        return self.refuse("sql_unsupported", self.place(node), f"is not supported: {reason}")
+
+    def show(self, place: Place) -> str:
+        shown = " ".join(self.text[place.start : place.end].split())
+        if len(shown) > MAX_SHOWN_CHARS:
+            shown = shown[: MAX_SHOWN_CHARS - 1] + "…"
+        line = self.text.count("\n", 0, place.start) + 1
+        column = place.start - (self.text.rfind("\n", 0, place.start) + 1) + 1
+        return f"`{shown}` at line {line}, column {column}"
+
+    def place(self, node: exp.Expr) -> Place:
+        """Where `node` stands: from its first to its last token that the parser placed."""
+        starts, ends = [], []
+        for part in node.walk():
+            if "start" in part.meta and "end" in part.meta:
+                starts.append(part.meta["start"])
+                ends.append(part.meta["end"] + 1)
+        if not starts:
+            parent = node.parent
+            return self.place(parent) if parent is not None else Place(0, len(self.text))
+        return Place(min(starts), self._closed(min(starts), max(ends)))
+
+    def word(self, *words: str) -> Place | None:
+        """The first unquoted token that is one of `words` (upper case)."""
+        for token in self._tokens:
+            unquoted = token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER)
+            if unquoted and token.text.upper() in words:
+                return _token_place(token)
+        return None
+
+    def _closed(self, start: int, end: int) -> int:
+        """Extend a stretch by the parentheses that it leaves open."""
+        inside = [token for token in self._tokens if start <= token.start < end]
+        after = [token for token in self._tokens if token.start >= end]
+        level = sum(
+            (token.token_type in _OPENERS) - (token.token_type in _CLOSERS) for token in inside
+        )
+        for token in after:
+            if level <= 0 or token.token_type not in _CLOSERS:
+                break
+            level -= 1
+            end = token.end + 1
+        return end
+
+    def _tokenize(self) -> list[Token]:
+        try:
+            tokens = list(DuckDB().tokenize(self.text))
+        except TokenError:
+            raise CallError(
+                "sql_syntax", "the statement ends inside a quoted text, name or comment"
+            ) from None
+        if len(tokens) > MAX_TOKENS:
+            raise _too_long(f"{MAX_TOKENS} words and signs", len(tokens))
+        if not tokens:
+            raise CallError("sql_syntax", "expected a SELECT, got an empty statement")
+        return tokens
+
+    def _check_depth(self) -> None:
+        level = run = 0
+        for token in self._tokens:
+            kind = token.token_type
+            level += kind in _OPENERS or kind is TokenType.CASE
+            level -= kind in _CLOSERS or kind is TokenType.END
+            run = run + 1 if kind in _UNARY else 0
+            if max(level, run) > MAX_DEPTH:
+                reason = f"is nested deeper than {MAX_DEPTH} levels"
+                where = self.show(_token_place(token))
+                raise CallError("sql_too_large", f"{where} {reason}", remedy=_SHORTER)
+
+    def _check_tokens(self) -> None:
+        first = self._tokens[0]
+        if first.token_type is not TokenType.SELECT:
+            reason = "is not supported: a query is one SELECT"
+            raise self.refuse("sql_unsupported", _token_place(first), reason)
+        ended = False
+        for token in self._tokens:
+            if token.token_type is TokenType.SEMICOLON:
+                ended = True
+                continue
+            if ended:
+                reason = "is not supported: a query is one SELECT, and a statement follows here"
+                raise self.refuse("sql_unsupported", _token_place(token), reason)
+            refused = _REFUSED.get(token.token_type)
+            if refused is not None:
+                reason = f"is not supported: {refused}"
+                raise self.refuse("sql_unsupported", _token_place(token), reason)
+
+    def _parse(self) -> exp.Select:
+        try:
+            trees = sqlglot.parse(
+                self.text,
+                dialect=DuckDB,
+                error_level=ErrorLevel.IMMEDIATE,
+                error_message_context=MAX_TEXT_BYTES,
+            )
+        except ParseError as fault:
+            raise self._syntax(fault) from None
+        except RecursionError:
+            raise self.too_deep() from None
+        found = [tree for tree in trees if tree is not None]
+        if any(_depth(tree) > MAX_DEPTH for tree in found):
+            raise self.too_deep()
+        if len(found) != 1 or not isinstance(found[0], exp.Select):
+            place = Place(0, len(self.text))
+            reason = "is not supported: a query is one SELECT"
+            raise self.refuse("sql_unsupported", place, reason)
+        return found[0]
+
+    def _syntax(self, fault: ParseError) -> CallError:
+        detail = fault.errors[0] if fault.errors else {}
+        start = len(str(detail.get("start_context") or ""))
+        place = Place(start, start + len(str(detail.get("highlight") or "")))
+        return self.refuse("sql_syntax", place, "is not where the grammar allows it")
+
+
+def _token_place(token: Token) -> Place:
+    return Place(token.start, token.end + 1)
+
+
+def _too_long(most: str, size: int) -> CallError:
+    message = f"expected a statement of at most {most}, got {size}"
+    return CallError("sql_too_large", message, remedy=_SHORTER)
+
+
+def _depth(tree: exp.Expr) -> int:
+    """Levels of the syntax tree; a chain of ANDs or of ORs counts as one."""
+    deepest = 0
+    pending: list[tuple[exp.Expr, int]] = [(tree, 1)]
+    while pending:
+        node, level = pending.pop()
+        deepest = max(deepest, level)
+        for child in node.iter_expressions():
+            chained = isinstance(node, exp.Connector) and type(child) is type(node)
+            pending.append((child, level if chained else level + 1))
+    return deepest

@@ -1,0 +1,274 @@
+"""The node's gate: every job passes here, step by step, before a row is read.
+
+The coordinator's word counts for nothing here. What the gate believes is signed: the job by its
+requester, the descriptors by their nodes, certificates and revocations by the authority.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+from yumen_core.errors import CallError, PeerError, YumenError
+from yumen_core.identity.envelope import PayloadType, SignedEnvelope
+from yumen_core.identity.membership import Membership
+from yumen_core.jobs.admission import (
+    OpenedJob,
+    Question,
+    decision_detail,
+    gate_denial,
+    minimum_denials,
+    open_descriptor,
+    open_job,
+    pinned_descriptors,
+    policy_request,
+    question,
+)
+from yumen_core.jobs.decision import Decision
+from yumen_core.jobs.descriptor import NodeDescriptor
+from yumen_core.jobs.spec import JobSpec, secret_info
+from yumen_core.log import Act, Journal
+from yumen_core.policy import PolicyBundle
+from yumen_core.policy.denial import Denial
+from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
+from yumen_core.secret import Secret
+from yumen_core.securesum.public_key import BfvPublicKey
+
+from yumen_node.keys import NodeKeys
+from yumen_node.publication import Publication
+from yumen_node.state import NodeState
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AcceptedJob:
+    """A job this node has agreed to carry out, with what that takes."""
+
+    opened: OpenedJob
+    asked: Question
+    descriptors: Mapping[str, NodeDescriptor]
+    public_key: BfvPublicKey
+    secret: Secret
+
+    @property
+    def job_id(self) -> str:
+        return self.opened.spec.job_id
+
+    def mask_keys(self, participants: Sequence[str], *, but: str) -> dict[str, bytes]:
+        """The public mask keys of the participants other than `but`."""
+        return {node: self.descriptors[node].mask_key for node in participants if node != but}
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """The node's signed decision, and the job where it is to be carried out."""
+
+    job_id: str
+    envelope: SignedEnvelope
+    job: AcceptedJob | None
+
+
+@dataclass(frozen=True)
+class _Understood:
+    asked: Question
+    descriptors: Mapping[str, NodeDescriptor]
+    public_key: BfvPublicKey | None
+    secret: Secret | None
+
+
+class Gate:
+    """Decides on proposals for one node."""
+
+    def __init__(
+        self,
+        *,
+        membership: Membership,
+        keys: NodeKeys,
+        publication: Publication,
+        policies: PolicyBundle,
+        state: NodeState,
+        journal: Journal,
+    ) -> None:
+        self._membership = membership
+        self._keys = keys
+        self._publication = publication
+        self._policies = policies
+        self._state = state
+        self._journal = journal
+
+    def decide(self, proposal: link_pb2.Proposal) -> Ruling:
+        """Decide on a proposal: log the decision, store it, and only then return it signed.
+
+        1. The job's envelope, signer and form hold (`open_job`).
+        2. Its id is new, or it is the very job decided on before: then the same answer is given.
+        3. Every participant's descriptor is the one the job pins; this node's is the current one.
+        4. The statement gives the plan the job names, over the schema this node publishes.
+        5. The public key is the one the job names; the job's secret opens for this job and node.
+        6. The minimum of nodes is no lower than the tables demand.
+        7. This node's policies allow it.
+        """
+        envelope = SignedEnvelope.from_proto(proposal.job)
+        try:
+            opened = open_job(envelope, self._membership)  # 1
+        except YumenError as error:
+            return self._unopened(envelope, error)
+        known = self._state.job(opened.spec.job_id)  # 2
+        if known is not None:
+            if not hmac.compare_digest(known.spec_digest, opened.digest):
+                reused = PeerError(
+                    "replay", f"expected a new job id, got `{opened.spec.job_id}`, used before"
+                )
+                return self._unopened(envelope, reused)
+            answer = SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(known.decision))
+            again = known.accepted and not known.ended and not opened.spec.dry_run
+            job = self._accepted(opened, self._understand(opened, proposal)) if again else None
+            return Ruling(opened.spec.job_id, answer, job)
+        try:
+            understood = self._understand(opened, proposal)  # 3, 4, 5
+        except (PeerError, CallError) as error:
+            return self._rule(opened, (self._denial(error),), None)
+        denials = self._denials(opened.spec, understood.asked)  # 6, 7
+        return self._rule(opened, denials, understood)
+
+    def _understand(self, opened: OpenedJob, proposal: link_pb2.Proposal) -> _Understood:
+        """Steps 3 to 5."""
+        spec, me = opened.spec, self._membership.identity
+        if len(proposal.descriptors) > len(spec.participants):
+            raise PeerError("descriptor", "expected one descriptor a participant, got more")
+        offered = [
+            open_descriptor(SignedEnvelope.from_proto(d), self._membership)
+            for d in proposal.descriptors
+        ]
+        mine = spec.participant(me)
+        _, current = self._publication.current()
+        if not hmac.compare_digest(mine.descriptor_digest, current.digest):
+            raise PeerError(
+                "descriptor",
+                "expected the node's current descriptor, got a job made for another",
+                remedy="ask for the catalogue again and submit a new job",
+            )
+        descriptors = pinned_descriptors(spec, offered)
+        asked = question(spec, descriptors)
+        if spec.dry_run:
+            return _Understood(asked, descriptors, None, None)
+        public_key = BfvPublicKey.from_bytes(proposal.public_key)
+        if not hmac.compare_digest(public_key.digest, spec.public_key_digest):
+            raise PeerError("ciphertext", "expected the public key that the job names, got another")
+        info = secret_info(spec.job_id, me.uri)
+        try:
+            secret = Secret(self._keys.sealing.open(mine.sealed_secret, info))
+        except ValueError:
+            raise PeerError(
+                "sealed", "expected a job secret of 32 bytes, got another length"
+            ) from None
+        return _Understood(asked, descriptors, public_key, secret)
+
+    def _denials(self, spec: JobSpec, asked: Question) -> tuple[Denial, ...]:
+        """Steps 6 and 7."""
+        me = self._membership.identity
+        denials = minimum_denials(spec, asked, node=me.uri)
+        if denials:
+            return denials
+        request = policy_request(
+            spec,
+            asked,
+            decider=me,
+            tables={me.uri: asked.tables[me.uri]},
+            now_ms=self._membership.clock.now_ms(),
+        )
+        decision = self._policies.decide(request)
+        for problem in decision.errors:  # for the operator only
+            _LOG.error("a policy failed while deciding on job %s: %s", spec.job_id, problem)
+        return decision.denials
+
+    def _rule(
+        self, opened: OpenedJob, denials: tuple[Denial, ...], understood: _Understood | None
+    ) -> Ruling:
+        """Log, store, sign."""
+        spec = opened.spec
+        envelope = self._decision(
+            spec.job_id,
+            opened.digest,
+            denials,
+            subject={
+                "job": spec.job_id,
+                "requester": spec.requester.uri,
+                "table": spec.table,
+                "purpose": spec.purpose,
+            },
+            detail=decision_detail(spec.sql, denials, dry_run=spec.dry_run),
+        )
+        self._state.add_job(
+            spec.job_id,
+            opened.digest,
+            accepted=not denials,
+            decision=envelope.to_proto().SerializeToString(),
+        )
+        carried_out = understood is not None and not denials and not spec.dry_run
+        job = self._accepted(opened, understood) if carried_out and understood else None
+        return Ruling(spec.job_id, envelope, job)
+
+    def _unopened(self, envelope: SignedEnvelope, error: YumenError) -> Ruling:
+        """Refuse what could not be verified. Nothing of it is stored but the refusal itself."""
+        try:
+            claimed = job_pb2.JobSpec.FromString(envelope.payload).job_id[:64]
+        except DecodeError:
+            claimed = ""
+        denials = (self._denial(error),)
+        signed = self._decision(
+            claimed,
+            hashlib.sha256(envelope.payload).digest(),
+            denials,
+            subject={"job": claimed},
+            detail={"accepted": False, "code": error.code, "message": error.message},
+            act=Act.REFUSAL,
+        )
+        return Ruling(claimed, signed, None)
+
+    def _decision(
+        self,
+        job_id: str,
+        digest: bytes,
+        denials: tuple[Denial, ...],
+        *,
+        subject: dict[str, str],
+        detail: Mapping[str, int | str | Sequence[str]],
+        act: Act = Act.DECISION,
+    ) -> SignedEnvelope:
+        index = self._journal.record(
+            act,
+            subject=subject,
+            digests={"spec": digest, "policies": self._policies.digest},
+            detail=detail,
+        )
+        decision = Decision(
+            job_id=job_id,
+            spec_digest=digest,
+            decider=self._membership.identity.uri,
+            accepted=not denials,
+            denials=denials,
+            policy_digest=self._policies.digest,
+            log_index=index,
+            decided_at_ms=self._membership.clock.now_ms(),
+        )
+        return self._membership.sign(decision.to_bytes(), PayloadType.DECISION)
+
+    def _denial(self, error: YumenError) -> Denial:
+        return gate_denial(error, node=self._membership.identity.uri)
+
+    @staticmethod
+    def _accepted(opened: OpenedJob, understood: _Understood) -> AcceptedJob:
+        if understood.public_key is None or understood.secret is None:
+            raise ValueError("a dry run is never carried out")
+        return AcceptedJob(
+            opened=opened,
+            asked=understood.asked,
+            descriptors=understood.descriptors,
+            public_key=understood.public_key,
+            secret=understood.secret,
+        )

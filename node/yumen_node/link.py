@@ -1,0 +1,248 @@
+"""The node's one stream to its coordinator: dialled out, kept up, made again when it breaks.
+
+Proposals and rounds of one job are handled one after the other; different jobs run side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+import grpc.aio
+from google.protobuf.message import DecodeError
+from yumen_core.errors import PeerError, YumenError
+from yumen_core.identity.membership import Membership
+from yumen_core.identity.names import Identity, Role
+from yumen_core.log import Act, Journal
+from yumen_core.rpc import chunks, faults
+from yumen_core.rpc.channels import aio_channel
+from yumen_core.rpc.v1 import job_pb2, link_pb2, link_pb2_grpc
+
+from yumen_node.execution import Execution
+from yumen_node.gate import AcceptedJob, Gate
+from yumen_node.publication import Publication
+
+_LOG = logging.getLogger(__name__)
+FIRST_RETRY_S = 0.1
+WELCOME_TIMEOUT_S = 15.0
+MAX_OPEN_JOBS = 64
+MAX_WAITING_FRAMES = 1024
+
+Call = grpc.aio.StreamStreamCall[link_pb2.NodeFrame, link_pb2.CoordinatorFrame]
+
+
+class Link:
+    """Keeps one node connected to one coordinator."""
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        membership: Membership,
+        publication: Publication,
+        gate: Gate,
+        execution: Execution,
+        journal: Journal,
+        retry_max_s: float,
+        on_connected: Callable[[str], None] | None = None,
+    ) -> None:
+        self._address = address
+        self._membership = membership
+        self._publication = publication
+        self._gate = gate
+        self._execution = execution
+        self._journal = journal
+        self._retry_max_s = retry_max_s
+        self._on_connected = on_connected
+        self._jobs: dict[str, AcceptedJob] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._outgoing: asyncio.Queue[link_pb2.NodeFrame] = asyncio.Queue(MAX_WAITING_FRAMES)
+
+    async def run(self) -> None:
+        """Connect, serve, and connect again, until cancelled."""
+        wait_s = FIRST_RETRY_S
+        while True:
+            try:
+                connected = await self._session()
+                wait_s = FIRST_RETRY_S if connected else wait_s
+            except grpc.aio.AioRpcError as error:
+                found = faults.from_rpc_error(error, what=f"the coordinator at {self._address}")
+                _LOG.warning("%s", found)
+            except YumenError as error:
+                _LOG.warning("%s", error)
+            # Spread, so that many nodes do not come back in the same instant.
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+            wait_s = min(wait_s * 2, self._retry_max_s)
+
+    async def _session(self) -> bool:
+        """One connection from hello to its end; whether the coordinator welcomed this node."""
+        envelope, _ = self._publication.current()
+        self._outgoing = asyncio.Queue(MAX_WAITING_FRAMES)
+        async with aio_channel(self._address, self._membership.tls()) as channel:
+            call: Call = link_pb2_grpc.NodeLinkStub(channel).Connect()
+            frames = aiter(call)
+            await call.write(
+                link_pb2.NodeFrame(hello=link_pb2.Hello(descriptor=envelope.to_proto()))
+            )
+            try:
+                async with asyncio.timeout(WELCOME_TIMEOUT_S):
+                    self._welcomed(await anext(frames))
+            except (TimeoutError, StopAsyncIteration):
+                raise PeerError("deadline", "expected a welcome in time, got none") from None
+            writer = asyncio.create_task(self._write(call))
+            try:
+                # A new descriptor is due when half of this one's life is over: say hello again.
+                async with asyncio.timeout(self._publication.renewal_in_s()):
+                    async for frame in frames:
+                        self._handle(frame)
+            except TimeoutError:
+                _LOG.info("reconnecting with a new descriptor")
+            finally:
+                writer.cancel()
+                call.cancel()
+        return True
+
+    def _welcomed(self, frame: link_pb2.CoordinatorFrame) -> None:
+        if frame.WhichOneof("frame") != "welcome":
+            raise PeerError("unreachable", "expected a welcome first, got another frame")
+        coordinator = Identity.parse(frame.welcome.coordinator)
+        if (
+            coordinator.role is not Role.COORDINATOR
+            or coordinator.federation != self._membership.identity.federation
+        ):
+            raise PeerError("role", f"expected a coordinator, got `{coordinator.uri}`")
+        self._learn(frame.welcome.revocations)
+        skew_ms = frame.welcome.now_ms - self._membership.clock.now_ms()
+        if abs(skew_ms) > 60_000:
+            _LOG.warning("this clock and the coordinator's differ by %d s", skew_ms // 1000)
+        _LOG.info("connected to %s at %s", coordinator.uri, self._address)
+        if self._on_connected is not None:
+            self._on_connected(coordinator.uri)
+
+    async def _write(self, call: Call) -> None:
+        while True:
+            await call.write(await self._outgoing.get())
+
+    def _handle(self, frame: link_pb2.CoordinatorFrame) -> None:
+        match frame.WhichOneof("frame"):
+            case "proposal":
+                job_id = _claimed_id(frame.proposal)
+                self._spawn(job_id, self._decide, frame.proposal)
+            case "round":
+                self._spawn(frame.round.job_id, self._take_part, frame.round)
+            case "ended":
+                self._spawn(frame.ended.job_id, self._end, frame.ended)
+            case "revocations":
+                self._learn(frame.revocations.revocations)
+            case other:
+                _LOG.warning("the coordinator sent a frame that is not known: %s", other)
+
+    def _spawn(self, job_id: str, step: Callable[..., object], message: object) -> None:
+        """Run `step` after the earlier steps of the same job."""
+        lock = self._locks.setdefault(job_id, asyncio.Lock())
+
+        async def run() -> None:
+            async with lock:
+                await step(message)  # type: ignore[misc]
+
+        task = asyncio.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._finished(done, job_id))
+
+    def _finished(self, task: asyncio.Task[None], job_id: str) -> None:
+        """Report a step that failed; detail goes to this node's log, a sentence to the others."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            return
+        if isinstance(error, YumenError):
+            known = error
+            _LOG.warning("job %s: %s", job_id, error)
+        else:
+            known = PeerError("failed", "the node could not carry out the job")
+            _LOG.error("job %s failed", job_id, exc_info=error)
+        self._journal.record(
+            Act.REFUSAL,
+            subject={"job": job_id[:64]},
+            detail={"code": known.code, "message": known.message},
+        )
+        self._send(
+            link_pb2.NodeFrame(
+                problem=link_pb2.Problem(job_id=job_id, code=known.code, message=known.message)
+            )
+        )
+
+    async def _decide(self, proposal: link_pb2.Proposal) -> None:
+        if len(self._jobs) >= MAX_OPEN_JOBS:
+            raise PeerError("payload_too_large", f"expected at most {MAX_OPEN_JOBS} open jobs")
+        ruling = self._gate.decide(proposal)
+        if ruling.job is not None:
+            self._jobs[ruling.job_id] = ruling.job
+        self._send(
+            link_pb2.NodeFrame(decision=link_pb2.DecisionFrame(decision=ruling.envelope.to_proto()))
+        )
+
+    async def _take_part(self, request: link_pb2.RoundRequest) -> None:
+        job = self._jobs.get(request.job_id)
+        if job is None:
+            raise PeerError("round", "expected a round of a job that this node accepted")
+        if job.opened.spec.expires_at_ms <= self._membership.clock.now_ms():
+            raise PeerError("job_expired", "expected a job that is still valid, got an expired one")
+        match request.round:
+            case job_pb2.ROUND_SUPPORT:
+                share = await self._execution.support(job, request)
+                self._send(
+                    link_pb2.NodeFrame(
+                        support=link_pb2.SupportFrame(job_id=job.job_id, support=share.to_proto())
+                    )
+                )
+            case job_pb2.ROUND_SUM:
+                payload = await self._execution.contribution(job, request)
+                for chunk in chunks.split(payload):
+                    await self._outgoing.put(
+                        link_pb2.NodeFrame(
+                            contribution=link_pb2.ContributionFrame(job_id=job.job_id, chunk=chunk)
+                        )
+                    )
+            case other:
+                raise PeerError("round", f"expected a round that the job names, got {other}")
+
+    async def _end(self, ended: link_pb2.JobEnded) -> None:
+        job = self._jobs.pop(ended.job_id, None)
+        self._locks.pop(ended.job_id, None)
+        if job is None:
+            return
+        self._execution.forget(ended.job_id)
+        self._journal.record(
+            Act.JOB_ENDED,
+            subject={"job": ended.job_id},
+            detail={"state": job_pb2.JobState.Name(ended.state).removeprefix("JOB_STATE_").lower()},
+        )
+
+    def _learn(self, revocations: bytes) -> None:
+        try:
+            if self._membership.learn(revocations):
+                number = self._membership.revocations.number
+                self._journal.record(Act.REVOCATIONS, detail={"number": number})
+        except PeerError as error:
+            _LOG.warning("the coordinator sent a revocation list that is not good: %s", error)
+
+    def _send(self, frame: link_pb2.NodeFrame) -> None:
+        """Queue a frame; where the link is down or slow the coordinator asks again."""
+        try:
+            self._outgoing.put_nowait(frame)
+        except asyncio.QueueFull:
+            _LOG.warning("the link is too slow: a frame was dropped")
+
+
+def _claimed_id(proposal: link_pb2.Proposal) -> str:
+    """The id a proposal claims, for ordering only; the gate reads the verified one."""
+    try:
+        return job_pb2.JobSpec.FromString(proposal.job.payload).job_id[:64]
+    except DecodeError:
+        return ""

@@ -1,0 +1,204 @@
+"""One node process: wiring, start, stop.
+
+Trust line: whoever controls this process has the institution's data already. What he gains beyond
+it is the right to send false numbers about that data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from yumen_core.clock import Clock, SystemClock
+from yumen_core.errors import StateError, YumenError
+from yumen_core.identity.client import enrol, renew
+from yumen_core.identity.membership import Membership
+from yumen_core.identity.names import Identity, Role
+from yumen_core.identity.store import IdentityStore
+from yumen_core.jobs.descriptor import PublishedTable
+from yumen_core.log import Act, open_journal
+from yumen_core.policy import PolicyBundle, install_policies
+
+from yumen_node.config import FILE_NAME, NodeConfig, load_config
+from yumen_node.datasets import Dataset, TableDeclaration, load_declaration
+from yumen_node.execution import Execution
+from yumen_node.gate import Gate
+from yumen_node.keys import load_keys
+from yumen_node.link import Link
+from yumen_node.publication import Publication
+from yumen_node.state import NodeState
+
+_LOG = logging.getLogger(__name__)
+
+
+def init_node(
+    directory: Path,
+    *,
+    coordinator: str,
+    token: str,
+    tables: Sequence[Path],
+    policies: Sequence[Path],
+    purposes: Path | None = None,
+    clock: Clock | None = None,
+) -> Identity:
+    """Enrol a node into `directory` and write its configuration.
+
+    Table declarations stay where they are (their sources are relative to them) and are checked
+    first; policies and the purpose register are copied into the folder. Raises `CallError`,
+    `PeerError` or `StateError`.
+    """
+    for table in tables:
+        load_declaration(table)
+    PolicyBundle.load(policies, purposes=purposes)
+    loaded = enrol(token, directory / "identity", clock=clock)
+    if loaded.identity.role is not Role.NODE:
+        raise StateError(
+            "role",
+            f"expected a token for a node, got one for `{loaded.identity.uri}`",
+            remedy="ask the authority for a token for `org/ORG/node/NAME`",
+        )
+    config = {
+        "coordinator": coordinator,
+        "tables": [str(table.resolve()) for table in tables],
+        "policies": list(install_policies(directory, policies, purposes)),
+    }
+    (directory / FILE_NAME).write_text(
+        yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+    return loaded.identity
+
+
+def open_datasets(config: NodeConfig) -> dict[str, Dataset]:
+    """Load every declared table of a node. Raises `StateError` naming file and column."""
+    datasets: dict[str, Dataset] = {}
+    for path in config.tables:
+        declaration = load_declaration(path)
+        if declaration.name in datasets:
+            raise StateError(
+                "table_declaration", f"expected one table `{declaration.name}`, got two"
+            )
+        datasets[declaration.name] = Dataset.open(
+            declaration, threads=config.threads, memory_limit=config.memory_limit
+        )
+    return datasets
+
+
+def publish(declaration: TableDeclaration) -> PublishedTable:
+    """What the federation sees of a declared table."""
+    return PublishedTable(
+        schema=declaration.schema(),
+        meaning=declaration.meaning,
+        grade=declaration.grade,
+        threshold=declaration.disclosure.threshold,
+        min_nodes=declaration.disclosure.min_nodes,
+    )
+
+
+async def serve(
+    directory: Path,
+    *,
+    ready: Callable[[str], None] | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Run the node in `directory` until cancelled.
+
+    `ready` is called with the coordinator's identity at each welcome. Raises `StateError`.
+    """
+    node = Node(directory, clock or SystemClock(), on_connected=ready)
+    try:
+        await node.run()
+    finally:
+        node.close()
+
+
+class Node:
+    """The parts of one node and the order in which they start."""
+
+    def __init__(
+        self, directory: Path, clock: Clock, *, on_connected: Callable[[str], None] | None
+    ) -> None:
+        self.config = config = load_config(directory)
+        _renew_if_due(config.identity, clock)
+        membership = Membership(config.identity, clock)
+        if membership.identity.role is not Role.NODE:
+            raise StateError("role", f"expected a node's identity in `{config.identity}`")
+        keys = load_keys(config.secrets)
+        policies = PolicyBundle.load(config.policies, purposes=config.purposes)
+        self._journal = journal = open_journal(
+            config.log, member=membership.identity, secrets=config.secrets, clock=clock
+        )
+        self._datasets = datasets = open_datasets(config)
+        self._state = state = NodeState(config.state)
+        publication = Publication(
+            membership,
+            keys,
+            {name: publish(item.declaration) for name, item in datasets.items()},
+            journal.log.verifier_key,
+            config.state / "descriptor.bin",
+        )
+        gate = Gate(
+            membership=membership,
+            keys=keys,
+            publication=publication,
+            policies=policies,
+            state=state,
+            journal=journal,
+        )
+        execution = Execution(
+            membership=membership,
+            keys=keys,
+            state=state,
+            journal=journal,
+            datasets=datasets,
+            query_timeout_s=config.query_timeout_s,
+        )
+        self._link = Link(
+            address=config.coordinator,
+            membership=membership,
+            publication=publication,
+            gate=gate,
+            execution=execution,
+            journal=journal,
+            retry_max_s=config.reconnect_max_s,
+            on_connected=on_connected,
+        )
+        self._record_start(membership, policies, datasets, publication)
+
+    def _record_start(
+        self,
+        membership: Membership,
+        policies: PolicyBundle,
+        datasets: Mapping[str, Dataset],
+        publication: Publication,
+    ) -> None:
+        _, signed = publication.current()
+        self._journal.record(
+            Act.STARTUP,
+            subject={"node": membership.identity.uri},
+            digests={"policies": policies.digest, "descriptor": signed.digest},
+            detail={"tables": sorted(datasets)},
+        )
+
+    async def run(self) -> None:
+        await self._link.run()
+
+    def close(self) -> None:
+        for dataset in self._datasets.values():
+            dataset.close()
+        self._state.close()
+        self._journal.log.close()
+
+
+def _renew_if_due(identity: Path, clock: Clock) -> None:
+    """Renew the certificate at half its life; one that cannot be renewed today serves on."""
+    if not IdentityStore(identity, clock).load().needs_renewal(clock.now_ms()):
+        return
+    try:
+        renew(identity, clock=clock)
+    except YumenError as error:
+        _LOG.warning("the certificate was not renewed: %s", error)
+
+
+__all__ = ["Node", "init_node", "open_datasets", "publish", "serve"]

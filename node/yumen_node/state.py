@@ -1,0 +1,114 @@
+"""What the node remembers of jobs, in SQLite: ids, its own signed words, what it has sent.
+
+Trust line: whoever can write here can make the node answer a job twice, under other masks, which
+would give away a difference of contributions. The file is for the node's user alone. It holds no
+row and no key.
+
+A part is stored before it is sent and sent again as it was: a node contributes to one round of one
+job once, whatever the coordinator asks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from yumen_core.errors import PeerError
+from yumen_core.identity.files import make_private_directory
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    job_id TEXT PRIMARY KEY,
+    spec_digest BLOB NOT NULL,
+    accepted INTEGER NOT NULL,
+    decision BLOB NOT NULL,
+    participants BLOB,
+    ended INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE IF NOT EXISTS parts (
+    job_id TEXT NOT NULL,
+    round TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (job_id, round)
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class KnownJob:
+    """A job this node has decided on; `decision` is its signed envelope, `participants` the digest
+    of the set it masked over, once that is fixed."""
+
+    spec_digest: bytes
+    accepted: bool
+    decision: bytes
+    participants: bytes | None
+    ended: bool
+
+
+class NodeState:
+    """The store. One connection, used from the node's event loop only."""
+
+    def __init__(self, directory: Path) -> None:
+        make_private_directory(directory)
+        self._db = sqlite3.connect(directory / "node.sqlite", isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def job(self, job_id: str) -> KnownJob | None:
+        row = self._db.execute(
+            "SELECT spec_digest, accepted, decision, participants, ended FROM jobs"
+            " WHERE job_id = ?",
+            (job_id,),
+        ).fetchone()
+        if row is None:
+            return None
+        return KnownJob(row[0], bool(row[1]), row[2], row[3], bool(row[4]))
+
+    def add_job(self, job_id: str, spec_digest: bytes, *, accepted: bool, decision: bytes) -> None:
+        """Remember a decision. A job id is decided on once (primary key)."""
+        self._db.execute(
+            "INSERT INTO jobs (job_id, spec_digest, accepted, decision) VALUES (?, ?, ?, ?)",
+            (job_id, spec_digest, int(accepted), decision),
+        )
+
+    def fix_participants(self, job_id: str, digest: bytes) -> None:
+        """Bind the job to one participant set.
+
+        Raises `PeerError` (`round`) where it is bound to another: summing over two sets would give
+        the difference between them.
+        """
+        self._db.execute(
+            "UPDATE jobs SET participants = ? WHERE job_id = ? AND participants IS NULL",
+            (digest, job_id),
+        )
+        known = self.job(job_id)
+        if known is None or known.participants != digest:
+            raise PeerError(
+                "round", "expected the participant set of the job's first round, got another set"
+            )
+
+    def part(self, job_id: str, round_name: str) -> bytes | None:
+        """What the node sent in this round, if it has."""
+        row = self._db.execute(
+            "SELECT payload FROM parts WHERE job_id = ? AND round = ?", (job_id, round_name)
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def add_part(self, job_id: str, round_name: str, payload: bytes) -> None:
+        self._db.execute(
+            "INSERT INTO parts (job_id, round, payload) VALUES (?, ?, ?)",
+            (job_id, round_name, payload),
+        )
+
+    def end_job(self, job_id: str) -> None:
+        """The job is over: no further part of it will be sent, and what was sent can go."""
+        self._db.execute("BEGIN")
+        self._db.execute("UPDATE jobs SET ended = 1 WHERE job_id = ?", (job_id,))
+        self._db.execute("DELETE FROM parts WHERE job_id = ?", (job_id,))
+        self._db.execute("COMMIT")

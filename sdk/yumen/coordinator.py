@@ -1,0 +1,144 @@
+"""The calls to a coordinator, and the checks on everything it answers.
+
+The coordinator is not trusted: descriptors and decisions count only with their signers' names, and
+the encrypted sum only with the tag that nodes and requester share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from yumen_core.clock import Clock, SystemClock
+from yumen_core.errors import PeerError, YumenError
+from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envelope
+from yumen_core.identity.membership import Membership
+from yumen_core.identity.names import Identity, Role
+from yumen_core.jobs import decision as decisions
+from yumen_core.jobs.admission import SignedDescriptor, open_descriptor
+from yumen_core.jobs.decision import Decision
+from yumen_core.rpc import chunks
+from yumen_core.rpc.channels import channel
+from yumen_core.rpc.faults import from_rpc_error
+from yumen_core.rpc.v1 import envelope_pb2, federation_pb2, federation_pb2_grpc, job_pb2
+
+CALL_TIMEOUT_S = 30.0
+
+
+class CoordinatorClient:
+    """One requester's connection to one coordinator."""
+
+    def __init__(self, address: str, identity: Path, clock: Clock | None = None) -> None:
+        self.address = address
+        self.membership = Membership(identity, clock or SystemClock())
+        if self.membership.identity.role not in (Role.USER, Role.AUDITOR):
+            raise PeerError(
+                "role",
+                "expected the identity of a user or an auditor, "
+                f"got `{self.membership.identity.uri}`",
+            )
+        self._channel = channel(address, self.membership.tls())
+        self._stub = federation_pb2_grpc.FederationStub(self._channel)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def catalogue(self) -> list[tuple[SignedDescriptor, bool]]:
+        """Every node's verified descriptor, and whether it is connected.
+
+        A descriptor that does not verify, or a node shown twice, raises `PeerError`: the
+        coordinator would have let it in only if it were not doing its work.
+        """
+        with self._faults():
+            answer = self._stub.Catalogue(federation_pb2.CatalogueRequest(), timeout=CALL_TIMEOUT_S)
+        self.membership.learn(answer.revocations)
+        found: dict[Identity, tuple[SignedDescriptor, bool]] = {}
+        for entry in answer.nodes:
+            envelope = SignedEnvelope.from_proto(entry.descriptor)
+            try:
+                signed = open_descriptor(envelope, self.membership)
+            except PeerError as error:
+                if error.code == "certificate_revoked":
+                    continue  # still in the coordinator's book, not in ours
+                raise
+            if signed.descriptor.node in found:
+                raise PeerError(
+                    "descriptor", f"expected one entry for `{signed.descriptor.node.uri}`, got two"
+                )
+            found[signed.descriptor.node] = (signed, entry.connected)
+        return [found[node] for node in sorted(found)]
+
+    def check(
+        self, job: SignedEnvelope, *, timeout_s: float
+    ) -> tuple[Decision, list[Decision], list[job_pb2.Exclusion]]:
+        """The coordinator's and the nodes' verified decisions on a dry run."""
+        request = federation_pb2.CheckRequest(job=job.to_proto())
+        with self._faults():
+            answer = self._stub.Check(request, timeout=timeout_s)
+        own = self.decision(answer.coordinator, role=Role.COORDINATOR)
+        nodes = [self.decision(d, role=Role.NODE) for d in answer.decisions]
+        return own, nodes, list(answer.excluded)
+
+    def submit(self, job: SignedEnvelope, public_key: bytes) -> tuple[job_pb2.JobStatus, Decision]:
+        """Submit a signed job. The decision is the coordinator's, verified."""
+        request = federation_pb2.SubmitRequest(job=job.to_proto(), public_key=public_key)
+        with self._faults():
+            answer = self._stub.Submit(request, timeout=CALL_TIMEOUT_S)
+        return answer.status, self.decision(answer.decision, role=Role.COORDINATOR)
+
+    def watch(self, job_id: str, *, timeout_s: float) -> Iterator[job_pb2.JobStatus]:
+        """The job's status now and at every change, until it ends."""
+        with self._faults():
+            request = federation_pb2.WatchRequest(job_id=job_id)
+            yield from self._stub.Watch(request, timeout=timeout_s)
+
+    def fetch(self, job_id: str) -> tuple[job_pb2.Outcome, bytes]:
+        """The ended job's outcome and encrypted sum (empty where there is none)."""
+        outcome: job_pb2.Outcome | None = None
+        total = b""
+        joiner = chunks.Joiner(sender=f"the coordinator at {self.address}")
+        with self._faults():
+            request = federation_pb2.FetchRequest(job_id=job_id)
+            for part in self._stub.Fetch(request, timeout=CALL_TIMEOUT_S * 10):
+                if part.WhichOneof("part") == "outcome":
+                    outcome = part.outcome
+                else:
+                    total = joiner.add(part.sum) or total
+        if outcome is None:
+            raise PeerError("failed", f"expected the outcome of job `{job_id}`, got none")
+        return outcome, total
+
+    def cancel(self, job_id: str) -> job_pb2.JobStatus:
+        with self._faults():
+            request = federation_pb2.CancelRequest(job_id=job_id)
+            status: job_pb2.JobStatus = self._stub.Cancel(request, timeout=CALL_TIMEOUT_S)
+        return status
+
+    def jobs(self, limit: int) -> list[job_pb2.JobStatus]:
+        with self._faults():
+            request = federation_pb2.JobsRequest(limit=limit)
+            answer = self._stub.Jobs(request, timeout=CALL_TIMEOUT_S)
+        return list(answer.jobs)
+
+    def decision(self, message: envelope_pb2.Envelope, *, role: Role) -> Decision:
+        """A decision with its signature verified. Raises `PeerError`."""
+        opened = open_envelope(
+            SignedEnvelope.from_proto(message),
+            expected_type=PayloadType.DECISION,
+            anchor=self.membership.anchor,
+            revocations=self.membership.revocations,
+            now_ms=self.membership.clock.now_ms(),
+            max_bytes=decisions.MAX_BYTES,
+            role=role,
+        )
+        return decisions.parse_decision(opened.payload, signer=opened.identity)
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            found: YumenError = from_rpc_error(error, what=f"the coordinator at {self.address}")
+            raise found from None

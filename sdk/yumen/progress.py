@@ -1,0 +1,96 @@
+"""One line of progress on a terminal while a job runs; nothing anywhere else."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+from yumen_core.jobs.machine import State, Step
+from yumen_core.rpc.v1 import job_pb2
+
+from yumen.display import safe
+from yumen.jobs import state_of
+
+_SAID_YES = frozenset({Step.ACCEPTED, Step.SUPPORTED, Step.CONTRIBUTED})
+_WORDS = {
+    State.SUBMITTED: "sent",
+    State.DECIDING: "nodes decide",
+    State.AWAITING_APPROVAL: "waits for approval",
+    State.RUNNING: "nodes compute",
+    State.SUCCEEDED: "done",
+}
+
+
+class JobProgress:
+    """Shows a job's state on standard error where that is a terminal.
+
+        with JobProgress("query") as progress:
+            progress.update(status)
+
+    Silent in a notebook, a pipe or a service. The line is gone when the block ends, so what a
+    program prints stays as it was.
+    """
+
+    def __init__(self, title: str, *, stream: TextIO | None = None) -> None:
+        self._title = title
+        self._stream = stream or sys.stderr
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> JobProgress:
+        if self._stream.isatty():
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=Console(file=self._stream),
+                transient=True,
+            )
+            self._progress.add_task(_plain_markup(self._title))
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def update(self, status: job_pb2.JobStatus) -> None:
+        """Show `status`. Raises `PeerError` for a state that this version does not know."""
+        line = f"{self._title}: {describe(status)}"
+        self.say(line)
+
+    def say(self, line: str) -> None:
+        """Show `line` instead of a job's state, such as "decrypting"."""
+        if self._progress is not None:
+            task = self._progress.task_ids[0]
+            self._progress.update(task, description=_plain_markup(line), refresh=True)
+
+
+def describe(status: job_pb2.JobStatus) -> str:
+    """A job's state in a few words: `nodes compute, 4 accepted, 2 contributed of 4`."""
+    state = state_of(status)
+    words = [_WORDS.get(state, state.value.replace("_", " "))]
+    steps = [node.step for node in status.nodes]
+    accepted = sum(step in _SAID_YES for step in steps)
+    if state in (State.DECIDING, State.RUNNING):
+        words.append(f"{accepted} of {len(steps)} accepted")
+    if state is State.RUNNING:
+        words.append(f"{steps.count(Step.CONTRIBUTED)} of {accepted} contributed")
+    denied = steps.count(Step.DENIED)
+    if denied:
+        words.append(f"{denied} refused")
+    return ", ".join(words)
+
+
+def _plain_markup(line: str) -> str:
+    """`line` so that rich shows it as it is: no colours, no control characters from a peer."""
+    return Text(safe(line)).markup

@@ -1,0 +1,186 @@
+"""From a statement to a signed job: which nodes, which plan, which keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yumen_core.clock import Clock
+from yumen_core.errors import CallError, PeerError
+from yumen_core.identity.names import Identity
+from yumen_core.identity.sealing import seal
+from yumen_core.jobs.admission import SignedDescriptor
+from yumen_core.jobs.job_id import new_job_id
+from yumen_core.jobs.spec import (
+    MAX_PURPOSE_CHARS,
+    MIN_PARTICIPANTS,
+    JobSpec,
+    Participant,
+    secret_info,
+)
+from yumen_core.secret import Secret
+from yumen_core.sql import Plan, TableSchema, parse
+
+DEFAULT_LIFETIME_S = 600.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A statement read against the catalogue, with the nodes it is put to."""
+
+    sql: str
+    purpose: str
+    plan: Plan
+    schema: TableSchema
+    nodes: tuple[SignedDescriptor, ...]
+    min_nodes: int
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """A job ready to be signed, and the secret its nodes share with the requester."""
+
+    spec: JobSpec
+    secret: Secret
+
+
+def ask(
+    sql: str,
+    purpose: str,
+    catalogue: Sequence[SignedDescriptor],
+    *,
+    nodes: Sequence[str] | None,
+    min_nodes: int | None,
+) -> Asked:
+    """Read `sql` against the catalogue and choose the nodes.
+
+    With `nodes=None` all nodes that publish the table are chosen; a name in `nodes` is a node's
+    name, `organisation/name` or SPIFFE id. With `min_nodes=None` every chosen node must take part.
+    Raises `CallError` for a statement, a purpose or a node that cannot be, with the reason.
+    """
+    if not purpose.strip() or len(purpose) > MAX_PURPOSE_CHARS:
+        raise CallError(
+            "argument",
+            f"expected a purpose of 1 to {MAX_PURPOSE_CHARS} characters, got `{purpose[:80]}`",
+        )
+    table = _table(sql, catalogue)
+    chosen = _choose(table, catalogue, nodes)
+    schema = _one_schema(table, chosen)
+    plan = parse(sql, {table: schema})
+    needed = len(chosen) if min_nodes is None else min_nodes
+    if len(chosen) < MIN_PARTICIPANTS:
+        names = ", ".join(n.descriptor.node.name for n in chosen) or "none"
+        raise CallError(
+            "insufficient_nodes",
+            f"expected {MIN_PARTICIPANTS} nodes at least, got {len(chosen)}: {names}",
+            remedy="choose more nodes: a sum of fewer would show one node's share",
+        )
+    if not MIN_PARTICIPANTS <= needed <= len(chosen):
+        raise CallError(
+            "argument",
+            f"expected min_nodes from {MIN_PARTICIPANTS} to {len(chosen)}, got `{needed}`",
+        )
+    return Asked(sql, purpose, plan, schema, chosen, needed)
+
+
+def prepare(
+    asked: Asked,
+    requester: Identity,
+    *,
+    clock: Clock,
+    public_key_digest: bytes = b"",
+    dry_run: bool = False,
+    lifetime_s: float = DEFAULT_LIFETIME_S,
+) -> PreparedJob:
+    """The job for `asked`, with a fresh id, and a fresh secret sealed to each node."""
+    job_id = new_job_id(clock)
+    secret = Secret.generate()
+    participants = tuple(
+        Participant(
+            node=node.descriptor.node,
+            descriptor_digest=node.digest,
+            sealed_secret=b""
+            if dry_run
+            else seal(
+                secret.reveal(),
+                node.descriptor.sealing_key,
+                secret_info(job_id, node.descriptor.node.uri),
+            ),
+        )
+        for node in asked.nodes
+    )
+    now_ms = clock.now_ms()
+    spec = JobSpec(
+        job_id=job_id,
+        requester=requester,
+        purpose=asked.purpose,
+        table=asked.plan.table,
+        schema_digest=asked.schema.digest,
+        sql=asked.sql,
+        plan_digest=asked.plan.digest,
+        participants=participants,
+        min_nodes=asked.min_nodes,
+        public_key_digest=public_key_digest,
+        issued_at_ms=now_ms,
+        expires_at_ms=now_ms + int(lifetime_s * 1000),
+        dry_run=dry_run,
+    )
+    return PreparedJob(spec, secret)
+
+
+def _table(sql: str, catalogue: Sequence[SignedDescriptor]) -> str:
+    """The published table that the statement reads; an unknown one is refused by `parse`."""
+    schemas = {
+        name: table.schema for node in catalogue for name, table in node.descriptor.tables.items()
+    }
+    if not schemas:
+        raise PeerError(
+            "insufficient_nodes",
+            "expected a federation that publishes a table, got an empty catalogue",
+        )
+    return parse(sql, schemas).table
+
+
+def _choose(
+    table: str, catalogue: Sequence[SignedDescriptor], nodes: Sequence[str] | None
+) -> tuple[SignedDescriptor, ...]:
+    publishing = [node for node in catalogue if table in node.descriptor.tables]
+    if nodes is None:
+        return tuple(publishing)
+    if isinstance(nodes, str):
+        raise CallError("argument", "expected a list of nodes, got one text")
+    chosen: list[SignedDescriptor] = []
+    for name in nodes:
+        found = [n for n in publishing if name in _names(n.descriptor.node)]
+        if len(found) != 1:
+            known = ", ".join(n.descriptor.node.name for n in publishing)
+            many = "several" if found else "none"
+            raise CallError(
+                "argument",
+                f"expected a node that publishes `{table}` ({known}), got `{name}`, "
+                f"which names {many}",
+            )
+        if found[0] in chosen:
+            raise CallError("argument", f"expected distinct nodes, got `{name}` twice")
+        chosen.append(found[0])
+    return tuple(chosen)
+
+
+def _names(node: Identity) -> tuple[str, str, str]:
+    return node.name, node.short, node.uri
+
+
+def _one_schema(table: str, nodes: Sequence[SignedDescriptor]) -> TableSchema:
+    """The schema that all chosen nodes publish. Raises `CallError` where they differ."""
+    schemas = [node.descriptor.tables[table].schema for node in nodes]
+    for node, schema in zip(nodes, schemas, strict=True):
+        if schema.digest != schemas[0].digest:
+            raise CallError(
+                "argument",
+                f"expected one schema of `{table}` at all chosen nodes, got another",
+                node=node.descriptor.node.uri,
+                remedy="choose nodes that publish the same schema: see `fed.datasets()`",
+            )
+    if not schemas:
+        raise CallError("insufficient_nodes", f"expected nodes that publish `{table}`, got none")
+    return schemas[0]

@@ -1,0 +1,40 @@
+"""What the demo asks, in SQL and in the words of its tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PURPOSE = "research"
+DENIED_PURPOSE = "insurance-pricing"
+MEASURES = ("patients", "mean_chol", "sd_chol", "disease_share")
+
+_MEASURES_SQL = """\
+COUNT(*) AS patients,
+       AVG(chol) AS mean_chol,
+       STDDEV_SAMP(chol) AS sd_chol,
+       AVG(CASE WHEN num > 0 THEN 1 ELSE 0 END) AS disease_share"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One query. `key` is the group's column in the result, None for the whole table."""
+
+    title: str
+    key: str | None
+    sql: str
+
+
+QUESTIONS = (
+    Question("all patients", None, f"SELECT {_MEASURES_SQL}\nFROM heart"),
+    Question(
+        "by sex",
+        "sex",
+        f"SELECT sex,\n       {_MEASURES_SQL}\nFROM heart\nGROUP BY sex",
+    ),
+    Question(
+        "by age band",
+        "age_band",
+        "SELECT CASE WHEN age < 50 THEN '<50' WHEN age < 60 THEN '50-59' ELSE '60+' END"
+        f" AS age_band,\n       {_MEASURES_SQL}\nFROM heart\nGROUP BY age_band",
+    ),
+)

@@ -1,0 +1,122 @@
+"""A table for tests, held as nodes hold it and, beside it, as plain DuckDB would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import duckdb
+import numpy as np
+
+from yumen_core.sql import (
+    Answer,
+    Column,
+    ColumnType,
+    LocalCells,
+    Plan,
+    TableSchema,
+    finish,
+    local_cells,
+    local_sql,
+    storage_type,
+)
+from yumen_core.sql.plan import Behind
+
+Row = tuple[object, ...]
+
+PEOPLE = TableSchema(
+    "people",
+    (
+        Column("sex", ColumnType.TEXT, domain=("female", "male"), nullable=False),
+        Column("城市", ColumnType.TEXT, domain=("兰州", "天水", "it's \"so\"")),
+        Column("stage", ColumnType.INTEGER, domain=(0, 1, 2, -3)),
+        Column("smoker", ColumnType.BOOLEAN),
+        Column("age", ColumnType.INTEGER, lower=Decimal(0), upper=Decimal(120), nullable=False),
+        Column("chol", ColumnType.INTEGER, lower=Decimal(-400), upper=Decimal(600)),
+        Column("cost", ColumnType.DECIMAL, 2, lower=Decimal("0"), upper=Decimal("99999.99")),
+        Column("bmi", ColumnType.FLOAT, lower=Decimal("-50"), upper=Decimal("100")),
+        Column("weight", ColumnType.FLOAT, lower=Decimal("0.5"), upper=Decimal("2")),
+        Column("note", ColumnType.TEXT),
+        Column("raw", ColumnType.INTEGER),
+        Column("signal", ColumnType.FLOAT),
+    ),
+)
+_NATURAL = {
+    ColumnType.INTEGER: "BIGINT",
+    ColumnType.FLOAT: "DOUBLE",
+    ColumnType.BOOLEAN: "BOOLEAN",
+    ColumnType.TEXT: "VARCHAR",
+}
+
+
+def natural_table(
+    connection: duckdb.DuckDBPyConnection, schema: TableSchema, rows: Sequence[Row]
+) -> None:
+    """Create `schema.name` in DuckDB's own types."""
+    types = [_NATURAL.get(c.type, f"DECIMAL(18, {c.scale})") for c in schema.columns]
+    _create(connection, schema.name, schema, types, rows)
+
+
+def held_table(
+    connection: duckdb.DuckDBPyConnection, name: str, schema: TableSchema, rows: Sequence[Row]
+) -> None:
+    """Create `name` in the form of `storage`."""
+    held = [tuple(map(_held, schema.columns, row)) for row in rows]
+    _create(connection, name, schema, [storage_type(c) for c in schema.columns], held)
+
+
+def _held(column: Column, value: object) -> object:
+    if value is None:
+        return None
+    if column.type is ColumnType.TEXT and column.domain is not None:
+        return column.domain.index(str(value))
+    if column.type is ColumnType.DECIMAL:
+        return int(Decimal(str(value)).scaleb(column.scale))
+    return value
+
+
+def _create(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    schema: TableSchema,
+    types: Sequence[str],
+    rows: Sequence[Row],
+) -> None:
+    quoted = ['"' + column.name.replace('"', '""') + '"' for column in schema.columns]
+    columns = ", ".join(f"{n} {t}" for n, t in zip(quoted, types, strict=True))
+    connection.execute(f'CREATE TABLE "{name}" ({columns})')
+    if rows:
+        connection.executemany(
+            f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(types))})', [list(r) for r in rows]
+        )
+
+
+def node_cells(plan: Plan, rows: Sequence[Row], schema: TableSchema = PEOPLE) -> LocalCells:
+    """What a node that holds `rows` has in each cell."""
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 1")
+        held_table(connection, "held", schema, rows)
+        return local_cells(plan, connection.execute(local_sql(plan, "held")).fetchall())
+
+
+def add(parts: Sequence[LocalCells]) -> list[list[int]]:
+    """The secure sum, without the secrecy."""
+    return [
+        [sum(column) for column in zip(*cells, strict=True)]
+        for cells in zip(*(part.values for part in parts), strict=True)
+    ]
+
+
+def answer(plan: Plan, nodes: Sequence[Sequence[Row]], schema: TableSchema = PEOPLE) -> Answer:
+    """The result where every node releases every cell in which it has a row.
+
+    Supports count nodes only where anything stands behind them; "not zero" is read as "not null",
+    so that results compare with a plain database's.
+    """
+    parts = [node_cells(plan, rows, schema) for rows in nodes]
+    present = np.max([part.supports for part in parts], axis=0)
+    flags = (present > 0).astype(int)
+    for index, support in enumerate(plan.layout.support_parts):
+        if any(behind is Behind.NOT_ZERO for _, behind in support.parts):
+            flags[:, index] = flags[:, 0]
+    return finish(plan, flags * len(parts), add(parts))
