@@ -119,7 +119,8 @@ class BfvSuite:
 
 def run_ckks(context: Any, vectors: dict[str, Vector]) -> Run:
     """NVFlare 2.x: one symmetric CKKS key shared by all clients, no masks, lists to TenSEAL."""
-    run, count, total = Run(), len(NODES), None
+    run, count = Run(), len(NODES)
+    total: Any = None
     for vector in vectors.values():
         with run.stage("to a list", count):
             values = vector.tolist()

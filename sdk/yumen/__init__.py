@@ -1,0 +1,47 @@
+"""Ask a federation of institutions for aggregates over data that never leaves them.
+
+    import yumen
+
+    with yumen.connect("coordinator.example:7401", identity="~/.config/yumen") as fed:
+        print(fed.datasets())
+        result = fed.query("SELECT sex, COUNT(*) AS patients FROM heart GROUP BY sex",
+                           purpose="research")
+        print(result.to_pandas())
+
+Errors: `CallError` for a question that cannot be asked, `Denied` with every denial for one that was
+refused, `PeerError` for another party that failed or lied, `StateError` for this machine's files;
+all are `YumenError`.
+"""
+
+from yumen_core import __version__
+from yumen_core.errors import CallError, Denied, PeerError, StateError, YumenError
+from yumen_core.policy.denial import Denial
+
+from yumen.datasets import Datasets
+from yumen.federation import Federation, connect
+from yumen.jobs import Jobs, JobSummary
+from yumen.local import LocalFederation, local_federation
+from yumen.report import CheckReport, NodeDecision
+from yumen.result import Exclusion, HeldBack, Result
+
+__all__ = [
+    "CallError",
+    "CheckReport",
+    "Datasets",
+    "Denial",
+    "Denied",
+    "Exclusion",
+    "Federation",
+    "HeldBack",
+    "JobSummary",
+    "Jobs",
+    "LocalFederation",
+    "NodeDecision",
+    "PeerError",
+    "Result",
+    "StateError",
+    "YumenError",
+    "__version__",
+    "connect",
+    "local_federation",
+]

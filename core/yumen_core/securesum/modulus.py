@@ -19,8 +19,10 @@ Slots = npt.NDArray[np.uint64]
 T = 0xFFFF_FFFF_C001
 SLOTS = 4096  # slots in one ciphertext block: BFV's polynomial degree
 
-# Why 255: LIMB_BITS-bit limbs of 255 contributions stay below T, counts fit a byte, and 255 fresh
-# BFV noises (standard deviation below 17 each) reach the limit q / 2T = 2**11 at 7 deviations.
+# Why 255: that many limbs of LIMB_BITS bits stay below T, and a count fits a byte. The noise allows
+# it: dropping Q_SPECIAL leaves each contribution a rounding error times a ternary secret, standard
+# deviation sqrt((1 + 2 * 4096 / 3) / 12) = 15.1, and the sum decrypts up to Q / 2T = 2**11, which
+# is 8.5 deviations of 255 contributions.
 MAX_CONTRIBUTIONS = 255
 MIN_CONTRIBUTIONS = 3  # with two, each could subtract its own share and read the other's
 LIMB_BITS = 40
