@@ -2,7 +2,7 @@
 
     python benchmarks/secure_sum.py [--values 1000000] [--repetitions 7] [--workers 2]
 
-Every repetition runs all suites one after the other, in the same process, so that what else the
+Every repetition runs all suites in this process, their nodes taking turns, so that what else the
 machine does weighs on all of them; the tables show medians, the ratios are medians over the
 repetitions' own ratios. Node time is what one node spends from its vector to its bytes, and leaves
 out CKKS's conversion of the vector to a list, which is shown apart: counting it would favour us.
@@ -74,7 +74,8 @@ class BfvSuite:
         self._secret = Secret.generate()
         self._pool = pool
 
-    def run(self, vectors: dict[str, Vector]) -> Run:
+    def steps(self, vectors: dict[str, Vector]) -> Iterator[Run]:
+        """One step for each node, then one for the requester; the last gives the whole run."""
         run = Run()
         public, count = self._keypair.public, len(NODES)
         bound = binding("benchmark", "sum", NODES)
@@ -97,6 +98,7 @@ class BfvSuite:
             run.size = len(raw)
             with run.stage("add", count):
                 adder.add(raw)
+            yield run
         with run.stage("add", count):
             total = adder.result()
         with run.stage("decrypt and check"):
@@ -114,10 +116,10 @@ class BfvSuite:
         allowed = count * self._codec.resolution / 2
         if run.error > allowed * (1 + 1e-9):
             raise SystemExit(f"bfv is off by {run.error}, more than its resolution {allowed}")
-        return run
+        yield run
 
 
-def run_ckks(context: Any, vectors: dict[str, Vector]) -> Run:
+def ckks_steps(context: Any, vectors: dict[str, Vector]) -> Iterator[Run]:
     """NVFlare 2.x: one symmetric CKKS key shared by all clients, no masks, lists to TenSEAL."""
     run, count = Run(), len(NODES)
     total: Any = None
@@ -133,12 +135,13 @@ def run_ckks(context: Any, vectors: dict[str, Vector]) -> Run:
         with run.stage("add", count):
             arrived = tenseal.ckks_vector_from(context, raw)
             total = arrived if total is None else total + arrived
+        yield run
     with run.stage("decrypt and check"):
         reals = np.array(total.decrypt())
     run.error = _largest_error(reals, vectors)
     if run.error > 1e-4:
         raise SystemExit(f"ckks is off by {run.error}")
-    return run
+    yield run
 
 
 def _largest_error(reals: npt.NDArray[np.float64], vectors: dict[str, Vector]) -> float:
@@ -219,6 +222,12 @@ def ratio_table(runs: dict[str, list[Run]], values: int) -> Table:
     return table
 
 
+def repetition(suites: dict[str, Callable[[], Iterator[Run]]]) -> dict[str, Run]:
+    """One run of every suite, in turns of one node."""
+    steps = list(zip(*(suite() for suite in suites.values()), strict=True))
+    return dict(zip(suites, steps[-1], strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--values", type=int, default=1_000_000)
@@ -239,17 +248,14 @@ def main() -> None:
     shared = f"bfv, {options.workers} workers"
     with EncryptionPool(options.workers) as pool:
         plain, pooled = BfvSuite(options.values, None), BfvSuite(options.values, pool)
-        suites: dict[str, Callable[[], Run]] = {
-            "bfv": lambda: plain.run(vectors),
-            shared: lambda: pooled.run(vectors),
-            "ckks": lambda: run_ckks(context, vectors),
+        suites: dict[str, Callable[[], Iterator[Run]]] = {
+            "bfv": lambda: plain.steps(vectors),
+            shared: lambda: pooled.steps(vectors),
+            "ckks": lambda: ckks_steps(context, vectors),
         }
-        for suite in suites.values():  # once unmeasured: contexts, workers, memory
-            suite()
-        runs: dict[str, list[Run]] = {name: [] for name in suites}
-        for _ in range(options.repetitions):
-            for name, suite in suites.items():
-                runs[name].append(suite())
+        repetition(suites)  # once unmeasured: contexts, workers, memory
+        measured = [repetition(suites) for _ in range(options.repetitions)]
+    runs = {name: [each[name] for each in measured] for name in suites}
     console = Console()
     console.print(
         f"Python {platform.python_version()}, NumPy {np.__version__}, "

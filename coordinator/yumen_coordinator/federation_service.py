@@ -16,7 +16,7 @@ from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.job_id import check_job_id
 from yumen_core.jobs.machine import Refused
 from yumen_core.jobs.spec import parse_spec
-from yumen_core.log import Journal
+from yumen_core.log import TileLog
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import peer_identity
 from yumen_core.rpc.v1 import envelope_pb2, federation_pb2, federation_pb2_grpc, job_pb2
@@ -66,7 +66,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         checks: Checks,
         gate: Gate,
         store: Store,
-        journal: Journal,
+        log: TileLog,
     ) -> None:
         self._config = config
         self._membership = membership
@@ -75,7 +75,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         self._checks = checks
         self._gate = gate
         self._store = store
-        self._journal = journal
+        self._log = log
 
     @_answering
     async def Catalogue(

@@ -24,7 +24,7 @@ from yumen_core.jobs.admission import (
     question,
 )
 from yumen_core.jobs.decision import Decision
-from yumen_core.log import Act, Journal
+from yumen_core.log import Act, TileLog
 from yumen_core.policy import PolicyBundle
 from yumen_core.policy.denial import Denial
 
@@ -53,12 +53,12 @@ class Gate:
         membership: Membership,
         policies: PolicyBundle,
         registry: Registry,
-        journal: Journal,
+        log: TileLog,
     ) -> None:
         self._membership = membership
         self._policies = policies
         self._registry = registry
-        self._journal = journal
+        self._log = log
 
     def open(self, envelope: SignedEnvelope, caller: Identity) -> OpenedJob:
         """Verify the envelope, and that its signer is who sends it.
@@ -80,7 +80,7 @@ class Gate:
 
     def refuse(self, error: YumenError, caller: Identity, job_id: str = "") -> None:
         """Log a refusal that has no decision: nothing that was sent could be believed."""
-        self._journal.record(
+        self._log.record(
             Act.REFUSAL,
             subject={"caller": caller.uri, "job": job_id},
             detail={"code": error.code, "message": error.message},
@@ -108,7 +108,7 @@ class Gate:
                 denials = self._policies.decide(request).denials
         except (PeerError, CallError) as error:
             denials = (gate_denial(error, node=me.uri),)
-        index = self._journal.record(
+        index = self._log.record(
             Act.DECISION,
             subject={
                 "job": spec.job_id,

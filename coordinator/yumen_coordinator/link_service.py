@@ -14,7 +14,7 @@ from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs import decision as decisions
 from yumen_core.jobs.admission import open_descriptor
-from yumen_core.log import Act, Journal
+from yumen_core.log import Act, TileLog
 from yumen_core.rpc import faults
 from yumen_core.rpc.channels import peer_certificate, peer_identity
 from yumen_core.rpc.v1 import link_pb2, link_pb2_grpc
@@ -41,14 +41,14 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         scheduler: Scheduler,
         checks: Checks,
         store: Store,
-        journal: Journal,
+        log: TileLog,
     ) -> None:
         self._membership = membership
         self._registry = registry
         self._scheduler = scheduler
         self._checks = checks
         self._store = store
-        self._journal = journal
+        self._log = log
 
     async def Connect(
         self, request_iterator: AsyncIterator[link_pb2.NodeFrame], context: Context
@@ -100,7 +100,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         before = self._registry.known(connection.node)
         self._registry.connect(connection, known)
         if before is None or before.signed.digest != known.signed.digest:
-            self._journal.record(
+            self._log.record(
                 Act.TABLE_PUBLISHED,
                 subject={"node": connection.node},
                 digests={"descriptor": known.signed.digest},
@@ -129,7 +129,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
                 self._handle(connection.node, frame)
         except YumenError as error:
             _LOG.warning("node %s sent what is not acceptable: %s", connection.node, error)
-            self._journal.record(
+            self._log.record(
                 Act.REFUSAL,
                 subject={"node": connection.node},
                 detail={"code": error.code, "message": error.message},
@@ -173,7 +173,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
             return  # the job ended meanwhile
         if decision.spec_digest != digest:
             raise PeerError("signature", "expected a decision on the job sent, got on another")
-        self._journal.record(
+        self._log.record(
             Act.DECISION,
             subject={"job": decision.job_id, "node": node},
             digests={"decision": opened.digest, "policies": decision.policy_digest},
@@ -188,7 +188,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         envelope = SignedEnvelope.from_proto(frame.support)
         if len(envelope.payload) > 4 << 20:
             raise PeerError("payload_too_large", "expected a support share of 4 MiB at most")
-        self._journal.record(
+        self._log.record(
             Act.SUPPORT,
             subject={"job": frame.job_id, "node": node},
             digests={"share": hashlib.sha256(envelope.payload).digest()},

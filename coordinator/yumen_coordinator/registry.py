@@ -65,10 +65,10 @@ class Registry:
         self._start_timer(node)
 
     def connect(self, connection: Connection, known: KnownNode) -> None:
-        """A node has said hello. A second stream of the same node replaces the first."""
-        before = self._live.get(connection.node)
-        if before is not None:
-            before.close()
+        """A node has said hello. A second stream of the same node replaces the first.
+
+        Raises `PeerError` (`descriptor`) for an older descriptor; the first stream then goes on.
+        """
         newest = self._known.get(connection.node)
         issued_ms = known.signed.descriptor.issued_at_ms
         if newest is not None and newest.signed.descriptor.issued_at_ms > issued_ms:
@@ -77,6 +77,9 @@ class Registry:
                 "expected a descriptor at least as new as the last one, got an older one",
                 node=connection.node,
             )
+        before = self._live.get(connection.node)
+        if before is not None:
+            before.close()
         self._known[connection.node] = known
         self._live[connection.node] = connection
         timer = self._timers.pop(connection.node, None)

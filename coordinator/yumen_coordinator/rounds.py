@@ -13,6 +13,7 @@ from yumen_core.jobs.machine import Job
 from yumen_core.rpc.chunks import Joiner
 from yumen_core.rpc.v1 import envelope_pb2
 from yumen_core.securesum import Adder, BfvPublicKey
+from yumen_core.securesum.ciphertext import sealed_bytes
 from yumen_core.sql import Plan
 
 
@@ -66,7 +67,8 @@ class ActiveJob:
         """
         if node in self.contributed:
             return None
-        joiner = self._joiners.setdefault(node, Joiner(limit_bytes=self.max_sum_bytes, sender=node))
+        limit = min(self.max_sum_bytes, sealed_bytes(self.slots))
+        joiner = self._joiners.setdefault(node, Joiner(limit_bytes=limit, sender=node))
         payload = joiner.add(chunk)
         if payload is None:
             return None

@@ -16,7 +16,7 @@ from yumen_core.jobs import machine
 from yumen_core.jobs.admission import OpenedJob
 from yumen_core.jobs.decision import Decision
 from yumen_core.jobs.machine import Job, Limits, Round, State, Step
-from yumen_core.log import Act, Journal
+from yumen_core.log import Act, TileLog
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.sql import Plan
 
@@ -36,14 +36,14 @@ class Scheduler:
         self,
         *,
         store: Store,
-        journal: Journal,
+        log: TileLog,
         registry: Registry,
         clock: Clock,
         limits: Limits,
         max_sum_bytes: int,
     ) -> None:
         self._store = store
-        self._journal = journal
+        self._log = log
         self._registry = registry
         self._clock = clock
         self._limits = limits
@@ -80,13 +80,6 @@ class Scheduler:
     def admit(self, job_id: str) -> None:
         """The coordinator's policy accepted the job: ask the nodes."""
         self.apply(job_id, machine.Admitted())
-        active = self._active.get(job_id)
-        if active is None:
-            return
-        for node in active.job.at(Step.ASKED):
-            away = self._registry.live(node) is None and not self._registry.may_return(node)
-            if away:
-                self.apply(job_id, machine.NodeAbsent(node))
 
     def restore(
         self,
@@ -112,7 +105,7 @@ class Scheduler:
     def abandon(self, stored: StoredJob, why: str) -> None:
         """End a stored job that cannot be taken up again."""
         job = machine.fail(stored.job, why)
-        self._journal.record(
+        self._log.record(
             Act.JOB_ENDED,
             subject={"job": job.job_id, "requester": stored.requester},
             detail={"state": job.state.value, "reason": why},
@@ -155,8 +148,8 @@ class Scheduler:
             if node not in job.steps:
                 continue
             active.forget_partial(node)
-            if job.state is State.DECIDING and job.steps[node] is Step.ASKED:
-                self._propose(active, (node,))
+            if job.state is State.DECIDING and job.steps[node] in (Step.ASKED, Step.ACCEPTED):
+                self._propose(active, (node,))  # a node that was restarted needs the job again
             elif job.state is State.RUNNING and node in job.participants and job.round:
                 waits = Step.ACCEPTED if job.round is Round.SUPPORT else Step.SUPPORTED
                 self._propose(active, (node,))
@@ -200,7 +193,7 @@ class Scheduler:
         try:
             digest = active.add_chunk(node, chunk)
         except PeerError as error:
-            self._journal.record(
+            self._log.record(
                 Act.REFUSAL,
                 subject={"job": job_id, "node": node},
                 detail={"code": error.code, "message": error.message},
@@ -209,7 +202,7 @@ class Scheduler:
             return
         if digest is None:
             return
-        self._journal.record(
+        self._log.record(
             Act.CONTRIBUTION,
             subject={"job": job_id, "node": node},
             digests={"contribution": digest},
@@ -246,11 +239,12 @@ class Scheduler:
         )
         if job is active.job:
             return
-        active.job = job
         if job.state.ended:
+            active.job = job
             self._finish(active)
             return
         self._store.save(job, now_ms=self._clock.now_ms())
+        active.job = job
         self._arm(active)
         for effect in effects:
             match effect:
@@ -262,6 +256,16 @@ class Scheduler:
                 case machine.Finish():
                     raise AssertionError("only an ended job finishes")
         active.announce()
+        for effect in effects:
+            self._tell_who_is_away(job_id, effect)
+
+    def _tell_who_is_away(self, job_id: str, effect: machine.Effect) -> None:
+        """Nodes whose grace time was over before they were asked: no timer will speak for them."""
+        if isinstance(effect, machine.Finish):
+            return
+        for node in effect.nodes:
+            if self._registry.live(node) is None and not self._registry.may_return(node):
+                self.apply(job_id, machine.NodeAbsent(node))
 
     def _propose(self, active: ActiveJob, nodes: tuple[str, ...]) -> None:
         frame = link_pb2.CoordinatorFrame(proposal=self.proposal(active))
@@ -307,7 +311,7 @@ class Scheduler:
                 _LOG.exception("job %s: the sum failed", job.job_id)
                 active.job = job = machine.fail(job, error.message)
         outcome = outcome_of(active, now_ms=now_ms, total_bytes=len(total))
-        self._journal.record(
+        self._log.record(
             Act.RELEASE if job.state is State.SUCCEEDED else Act.JOB_ENDED,
             subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
             digests={"spec": active.opened.digest},

@@ -22,7 +22,7 @@ from yumen_core.jobs.admission import OpenedJob, open_descriptor, question
 from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.machine import Limits
 from yumen_core.jobs.spec import parse_spec, spec_digest
-from yumen_core.log import Act, open_journal
+from yumen_core.log import Act, open_log
 from yumen_core.policy import PolicyBundle, install_policies
 from yumen_core.rpc.channels import aio_server, server_credentials
 from yumen_core.rpc.v1 import envelope_pb2, federation_pb2_grpc, link_pb2, link_pb2_grpc
@@ -103,7 +103,7 @@ class Coordinator:
         if self._membership.identity.role is not Role.COORDINATOR:
             raise StateError("role", f"expected a coordinator's identity in `{config.identity}`")
         policies = PolicyBundle.load(config.policies, purposes=config.purposes)
-        self._journal = open_journal(
+        self._log = open_log(
             config.log, member=self._membership.identity, secrets=config.secrets, clock=clock
         )
         self._store = Store(config.database)
@@ -114,20 +114,20 @@ class Coordinator:
         self._registry = Registry(grace_s=config.reconnect_grace_s, on_absent=self._node_absent)
         self._scheduler = Scheduler(
             store=self._store,
-            journal=self._journal,
+            log=self._log,
             registry=self._registry,
             clock=clock,
             limits=self._limits,
             max_sum_bytes=config.max_sum_bytes,
         )
         self._checks = Checks(self._registry, timeout_s=config.decision_timeout_s)
-        self._gate = Gate(self._membership, policies, self._registry, self._journal)
+        self._gate = Gate(self._membership, policies, self._registry, self._log)
         self._server = aio_server()
         self._refresher: asyncio.Task[None] | None = None
         self._announce_start(policies)
 
     def _announce_start(self, policies: PolicyBundle) -> None:
-        self._journal.record(
+        self._log.record(
             Act.STARTUP,
             subject={"coordinator": self._membership.identity.uri},
             digests={"policies": policies.digest},
@@ -146,7 +146,7 @@ class Coordinator:
                 checks=self._checks,
                 gate=self._gate,
                 store=self._store,
-                journal=self._journal,
+                log=self._log,
             ),
             self._server,
         )
@@ -157,7 +157,7 @@ class Coordinator:
                 scheduler=self._scheduler,
                 checks=self._checks,
                 store=self._store,
-                journal=self._journal,
+                log=self._log,
             ),
             self._server,
         )
@@ -182,7 +182,7 @@ class Coordinator:
         self._registry.close()
         await self._server.stop(STOP_GRACE_S)
         self._store.close()
-        self._journal.log.close()
+        self._log.close()
 
     # Restart ------------------------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class Coordinator:
         except YumenError as error:
             _LOG.warning("no newer revocation list: %s", error)
             return
-        self._journal.record(Act.REVOCATIONS, detail={"number": found.number})
+        self._log.record(Act.REVOCATIONS, detail={"number": found.number})
         frame = link_pb2.CoordinatorFrame(
             revocations=link_pb2.RevocationsFrame(revocations=found.der)
         )

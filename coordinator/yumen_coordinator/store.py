@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Engine, LargeBinary, String, create_engine, event, select
+from sqlalchemy import BigInteger, Engine, LargeBinary, String, create_engine, delete, event, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from yumen_core.errors import PeerError
@@ -168,8 +168,7 @@ class Store:
 
     def drop_results_before(self, ms: int) -> None:
         with Session(self._engine) as session, session.begin():
-            for row in session.scalars(select(_ResultRow).where(_ResultRow.stored_at_ms < ms)):
-                session.delete(row)
+            session.execute(delete(_ResultRow).where(_ResultRow.stored_at_ms < ms))
 
     def get(self, job_id: str) -> StoredJob | None:
         with Session(self._engine) as session:

@@ -26,7 +26,7 @@ from yumen_core.jobs.rounds import (
     support_binding,
     support_digest,
 )
-from yumen_core.log import Act, Journal
+from yumen_core.log import Act, TileLog
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.securesum.contribution import contribute
 from yumen_core.securesum.support import Flags, open_support, seal_flags
@@ -57,7 +57,7 @@ class Execution:
         membership: Membership,
         keys: NodeKeys,
         state: NodeState,
-        journal: Journal,
+        log: TileLog,
         datasets: Mapping[str, Dataset],
         query_timeout_s: float,
     ) -> None:
@@ -65,7 +65,7 @@ class Execution:
         self._me = membership.identity.uri
         self._keys = keys
         self._state = state
-        self._journal = journal
+        self._log = log
         self._datasets = datasets
         self._timeout_s = query_timeout_s
         self._counted: dict[str, _Counted] = {}
@@ -102,7 +102,7 @@ class Execution:
             sealed=sealed,
         )
         envelope = self._membership.sign(share.SerializeToString(), PayloadType.SUPPORT)
-        self._journal.record(
+        self._log.record(
             Act.SUPPORT,
             subject={"job": job.job_id},
             digests={"participants": bound, "share": hashlib.sha256(envelope.payload).digest()},
@@ -136,7 +136,7 @@ class Execution:
             job_secret=job.secret,
             binding=sum_binding(job.job_id, participants, supports),
         )
-        self._journal.record(
+        self._log.record(
             Act.CONTRIBUTION,
             subject={"job": job.job_id},
             digests={"contribution": hashlib.sha256(payload).digest()},

@@ -31,7 +31,7 @@ from yumen_core.jobs.admission import (
 from yumen_core.jobs.decision import Decision
 from yumen_core.jobs.descriptor import NodeDescriptor
 from yumen_core.jobs.spec import JobSpec, secret_info
-from yumen_core.log import Act, Journal
+from yumen_core.log import Act, TileLog
 from yumen_core.policy import PolicyBundle
 from yumen_core.policy.denial import Denial
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
@@ -92,14 +92,14 @@ class Gate:
         publication: Publication,
         policies: PolicyBundle,
         state: NodeState,
-        journal: Journal,
+        log: TileLog,
     ) -> None:
         self._membership = membership
         self._keys = keys
         self._publication = publication
         self._policies = policies
         self._state = state
-        self._journal = journal
+        self._log = log
 
     def decide(self, proposal: link_pb2.Proposal) -> Ruling:
         """Decide on a proposal: log the decision, store it, and only then return it signed.
@@ -240,7 +240,7 @@ class Gate:
         detail: Mapping[str, int | str | Sequence[str]],
         act: Act = Act.DECISION,
     ) -> SignedEnvelope:
-        index = self._journal.record(
+        index = self._log.record(
             act,
             subject=subject,
             digests={"spec": digest, "policies": self._policies.digest},

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from yumen_core.errors import PeerError, YumenError
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
-from yumen_core.log import Act, Journal
+from yumen_core.log import Act, TileLog
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import aio_channel
 from yumen_core.rpc.v1 import job_pb2, link_pb2, link_pb2_grpc
@@ -44,7 +44,7 @@ class Link:
         publication: Publication,
         gate: Gate,
         execution: Execution,
-        journal: Journal,
+        log: TileLog,
         retry_max_s: float,
         on_connected: Callable[[str], None] | None = None,
     ) -> None:
@@ -53,7 +53,7 @@ class Link:
         self._publication = publication
         self._gate = gate
         self._execution = execution
-        self._journal = journal
+        self._log = log
         self._retry_max_s = retry_max_s
         self._on_connected = on_connected
         self._jobs: dict[str, AcceptedJob] = {}
@@ -166,7 +166,7 @@ class Link:
         else:
             known = PeerError("failed", "the node could not carry out the job")
             _LOG.error("job %s failed", job_id, exc_info=error)
-        self._journal.record(
+        self._log.record(
             Act.REFUSAL,
             subject={"job": job_id[:64]},
             detail={"code": known.code, "message": known.message},
@@ -178,6 +178,7 @@ class Link:
         )
 
     async def _decide(self, proposal: link_pb2.Proposal) -> None:
+        self._drop_expired()
         if len(self._jobs) >= MAX_OPEN_JOBS:
             raise PeerError("payload_too_large", f"expected at most {MAX_OPEN_JOBS} open jobs")
         ruling = self._gate.decide(proposal)
@@ -186,6 +187,15 @@ class Link:
         self._send(
             link_pb2.NodeFrame(decision=link_pb2.DecisionFrame(decision=ruling.envelope.to_proto()))
         )
+
+    def _drop_expired(self) -> None:
+        """Forget jobs that nobody may carry on and whose end this node was not there to hear."""
+        now_ms = self._membership.clock.now_ms()
+        expired = [i for i, j in self._jobs.items() if j.opened.spec.expires_at_ms <= now_ms]
+        for job_id in expired:
+            del self._jobs[job_id]
+            self._locks.pop(job_id, None)
+            self._execution.forget(job_id)
 
     async def _take_part(self, request: link_pb2.RoundRequest) -> None:
         job = self._jobs.get(request.job_id)
@@ -218,7 +228,7 @@ class Link:
         if job is None:
             return
         self._execution.forget(ended.job_id)
-        self._journal.record(
+        self._log.record(
             Act.JOB_ENDED,
             subject={"job": ended.job_id},
             detail={"state": job_pb2.JobState.Name(ended.state).removeprefix("JOB_STATE_").lower()},
@@ -228,7 +238,7 @@ class Link:
         try:
             if self._membership.learn(revocations):
                 number = self._membership.revocations.number
-                self._journal.record(Act.REVOCATIONS, detail={"number": number})
+                self._log.record(Act.REVOCATIONS, detail={"number": number})
         except PeerError as error:
             _LOG.warning("the coordinator sent a revocation list that is not good: %s", error)
 

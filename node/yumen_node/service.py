@@ -18,7 +18,7 @@ from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.identity.store import IdentityStore
 from yumen_core.jobs.descriptor import PublishedTable
-from yumen_core.log import Act, open_journal
+from yumen_core.log import Act, open_log
 from yumen_core.policy import PolicyBundle, install_policies
 
 from yumen_node.config import FILE_NAME, NodeConfig, load_config
@@ -126,7 +126,7 @@ class Node:
             raise StateError("role", f"expected a node's identity in `{config.identity}`")
         keys = load_keys(config.secrets)
         policies = PolicyBundle.load(config.policies, purposes=config.purposes)
-        self._journal = journal = open_journal(
+        self._log = log = open_log(
             config.log, member=membership.identity, secrets=config.secrets, clock=clock
         )
         self._datasets = datasets = open_datasets(config)
@@ -135,7 +135,7 @@ class Node:
             membership,
             keys,
             {name: publish(item.declaration) for name, item in datasets.items()},
-            journal.log.verifier_key,
+            log.verifier_key,
             config.state / "descriptor.bin",
         )
         gate = Gate(
@@ -144,13 +144,13 @@ class Node:
             publication=publication,
             policies=policies,
             state=state,
-            journal=journal,
+            log=log,
         )
         execution = Execution(
             membership=membership,
             keys=keys,
             state=state,
-            journal=journal,
+            log=log,
             datasets=datasets,
             query_timeout_s=config.query_timeout_s,
         )
@@ -160,7 +160,7 @@ class Node:
             publication=publication,
             gate=gate,
             execution=execution,
-            journal=journal,
+            log=log,
             retry_max_s=config.reconnect_max_s,
             on_connected=on_connected,
         )
@@ -174,7 +174,7 @@ class Node:
         publication: Publication,
     ) -> None:
         _, signed = publication.current()
-        self._journal.record(
+        self._log.record(
             Act.STARTUP,
             subject={"node": membership.identity.uri},
             digests={"policies": policies.digest, "descriptor": signed.digest},
@@ -188,7 +188,7 @@ class Node:
         for dataset in self._datasets.values():
             dataset.close()
         self._state.close()
-        self._journal.log.close()
+        self._log.close()
 
 
 def _renew_if_due(identity: Path, clock: Clock) -> None:

@@ -51,7 +51,7 @@ def port_taken(port: int) -> bool:
 
 
 class Child:
-    """One `python -m yumen_cli ...` process that prints JSON lines, the last of them `ready`."""
+    """One `python -m yumen_cli ...` process that prints JSON objects, the last of them `ready`."""
 
     def __init__(self, process: subprocess.Popen[bytes], name: str, stderr: Path) -> None:
         self.name = name
@@ -89,35 +89,27 @@ class Child:
         return self._process.poll() is None
 
     def send_line(self, text: str) -> None:
-        """Write one line to the child's standard input. Raises `StateError` if it has ended."""
+        """Write one line to the child's standard input. One that has ended says why when read."""
         if self._process.stdin is None:
             raise ValueError("a child is started with a pipe as its standard input")
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(text.encode() + b"\n")
             self._process.stdin.flush()
-        except (BrokenPipeError, ValueError):
-            raise self._ended() from None
 
     def next_event(self, deadline: float) -> dict[str, object]:
-        """The child's next JSON line. `deadline` is a `time.monotonic()` value.
+        """The child's next JSON object. `deadline` is a `time.monotonic()` value.
 
         Raises `StateError`: the child's own error where it reports one, else (`failed`) that it
         ended, with the tail of its log, or (`deadline`) that nothing came in time.
         """
+        text = b""
         while True:
-            try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise StateError(
-                    "deadline",
-                    f"expected the process of {self.name} to be ready in time, got no word"
-                    f"{self._tail_text()}",
-                ) from None
-            if line is None:
-                raise self._ended()
-            if not line.strip():
+            text += self._next_line(deadline)
+            if not text.strip():
                 continue
-            event = self._parse(line)
+            event = self._parse(text)
+            if event is None:
+                continue
             problem = event.get("error")
             if isinstance(problem, dict):
                 raise self._reported(problem)
@@ -175,15 +167,31 @@ class Child:
                 self._lines.put(line)
         self._lines.put(None)
 
-    def _parse(self, line: bytes) -> dict[str, object]:
+    def _next_line(self, deadline: float) -> bytes:
         try:
-            event = json.loads(line)
+            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise StateError(
+                "deadline",
+                f"expected the process of {self.name} to be ready in time, got no word"
+                f"{self._tail_text()}",
+            ) from None
+        if line is None:
+            raise self._ended()
+        return line
+
+    def _parse(self, text: bytes) -> dict[str, object] | None:
+        """The JSON object in `text`, or None where it goes on: errors come over several lines."""
+        try:
+            event = json.loads(text)
         except ValueError:
+            if text.startswith(b"{") and len(text) < MAX_LINE_BYTES:
+                return None
             event = None
         if not isinstance(event, dict):
-            shown = line[:200].decode(errors="replace").strip()
+            shown = text[:200].decode(errors="replace").strip()
             raise StateError(
-                "failed", f"expected JSON lines from the process of {self.name}, got `{shown}`"
+                "failed", f"expected JSON from the process of {self.name}, got `{shown}`"
             )
         return event
 

@@ -23,6 +23,7 @@ from yumen_core.jobs.spec import MAX_PARTICIPANTS, MIN_PARTICIPANTS
 from yumen._stack import NodeSetup, Stack, StackSetup
 from yumen._tables import file_type, read_table
 from yumen.infer import as_declared, infer_declaration
+from yumen.progress import JobProgress
 
 if TYPE_CHECKING:
     from yumen._tables import Source
@@ -64,7 +65,7 @@ def local_federation(
             federation ask for any of `purposes`. The built-in forbids always hold.
         purposes: the registered purposes.
         timeout_s: how long the start may take, in seconds.
-        on_step: hears, in words, of each party that is ready.
+        on_step: hears, in words, of each party that is ready; a terminal shows it in any case.
 
     All state is in a temporary folder that only the caller's user can read, and is deleted at
     the end. The processes end with the block, and also where this process is killed.
@@ -167,7 +168,14 @@ class _Running:
 
         self.folder = tempfile.TemporaryDirectory(prefix="yumen-", ignore_cleanup_errors=True)
         root = Path(self.folder.name)
-        self.stack = Stack.start(root, prepare(root), timeout_s=timeout_s, on_step=on_step)
+        with JobProgress("starting a federation") as progress:
+
+            def step(text: str) -> None:
+                progress.say(text)
+                if on_step is not None:
+                    on_step(text)
+
+            self.stack = Stack.start(root, prepare(root), timeout_s=timeout_s, on_step=step)
         self.federation = connect(
             self.stack.coordinator_address, identity=self.stack.user_directory
         )
@@ -287,6 +295,12 @@ def _declaration(
 ) -> dict[str, object]:
     if schema is None:
         return infer_declaration(name, tables)
+    if not isinstance(schema, str | os.PathLike | Mapping):
+        raise CallError(
+            "argument",
+            "expected a schema as a dict or the path of a YAML file, "
+            f"got `{type(schema).__name__}`",
+        )
     document = _loaded(Path(schema)) if isinstance(schema, str | os.PathLike) else dict(schema)
     if document.setdefault("name", name) != name:
         raise CallError(

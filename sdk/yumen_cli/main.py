@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so `yumen --help` loads neither
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -64,4 +65,6 @@ def run() -> None:
     """The console script."""
     # gRPC's core writes its own lines to stderr; ours say the same in words.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Only a service logs; the other commands speak through their result or their error.
+    logging.getLogger().addHandler(logging.NullHandler())
     sys.exit(main(sys.argv[1:]))

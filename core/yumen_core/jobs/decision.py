@@ -48,8 +48,8 @@ class Decision:
 def parse_decision(payload: bytes, *, signer: Identity) -> Decision:
     """Read a decision whose signature by `signer` has been verified.
 
-    Raises `PeerError` (`descriptor`) where it is malformed, speaks for another party than its
-    signer, refuses without a reason, or accepts with one.
+    Raises `PeerError` (`signature` or `identity`) where it is malformed, speaks for another party
+    than its signer, in itself or in a denial, refuses without a reason, or accepts with one.
     """
     if len(payload) > MAX_BYTES:
         raise PeerError("signature", "expected a decision, got too many bytes", node=signer.uri)
@@ -71,6 +71,8 @@ def parse_decision(payload: bytes, *, signer: Identity) -> Decision:
             "expected a decision that accepts or says why not, got neither",
             node=signer.uri,
         )
+    if any(denial.node != signer.uri for denial in message.denials):
+        raise PeerError("identity", f"expected denials of `{signer.uri}`, got another's")
     return Decision(
         job_id=message.job_id,
         spec_digest=message.spec_digest,

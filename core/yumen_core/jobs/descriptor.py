@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from yumen_core.errors import PeerError
+from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity, Role
+from yumen_core.policy.request import GRADES
 from yumen_core.rpc.v1 import job_pb2
-from yumen_core.sql.schema import TableSchema
+from yumen_core.sql.schema import MAX_MEANING_CHARS, TableSchema, check_text
 
 PAYLOAD_TYPE = "application/vnd.yumen.node-descriptor.v1"
 MAX_BYTES = 1 << 20
@@ -22,6 +23,7 @@ MAX_TABLES = 256
 SEALING_KEY_BYTES = 1184 + 32
 MASK_KEY_BYTES = 32
 LIFETIME_MS = 24 * 3600 * 1000
+MIN_NODES, MAX_NODES = 3, 255  # as a job's participants; see jobs.spec
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def parse_descriptor(payload: bytes, *, signer: Identity, now_ms: int) -> NodeDe
     2. the signer is a node and the descriptor is its own;
     3. it is valid now and for no longer than its lifetime;
     4. its keys have the lengths of their kinds;
-    5. its tables have distinct names and well-formed schemas that carry the same name.
+    5. its tables have distinct names and well-formed schemas that carry the same name;
+    6. each table's meaning is plain text, its grade known and no milder than its columns', its
+       threshold and minimum of nodes within what the disclosure rules allow.
     """
     if len(payload) > MAX_BYTES:
         raise PeerError(
@@ -159,6 +163,7 @@ def _tables(message: job_pb2.NodeDescriptor, signer: Identity) -> dict[str, Publ
                 f"expected one schema for table `{entry.name}`, got another's or a second",
                 node=signer.uri,
             )
+        _check_settings(entry, schema, signer)
         tables[entry.name] = PublishedTable(
             schema=schema,
             meaning=entry.meaning,
@@ -167,3 +172,26 @@ def _tables(message: job_pb2.NodeDescriptor, signer: Identity) -> dict[str, Publ
             min_nodes=entry.min_nodes,
         )
     return tables
+
+
+def _check_settings(entry: job_pb2.TableDescriptor, schema: TableSchema, signer: Identity) -> None:
+    """Step 6 for one table."""
+    where = f"table `{entry.name}`"
+    try:
+        check_text(entry.meaning, f"meaning of {where}", MAX_MEANING_CHARS)
+    except CallError as fault:
+        raise PeerError("descriptor", fault.message, node=signer.uri) from None
+    if entry.grade not in GRADES[schema.grade.rank :]:
+        raise PeerError(
+            "descriptor",
+            f"expected a grade of {' or '.join(GRADES[schema.grade.rank :])} for {where}, "
+            f"got `{entry.grade[:40]}`",
+            node=signer.uri,
+        )
+    if entry.threshold < 1 or not MIN_NODES <= entry.min_nodes <= MAX_NODES:
+        raise PeerError(
+            "descriptor",
+            f"expected a threshold from 1 and {MIN_NODES} to {MAX_NODES} nodes behind a cell of "
+            f"{where}, got {entry.threshold} and {entry.min_nodes}",
+            node=signer.uri,
+        )

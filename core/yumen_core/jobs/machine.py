@@ -195,8 +195,8 @@ def advance(
         case Cancelled(by):
             return _end(job, State.CANCELLED, f"cancelled by `{by}`")
         case Tick():
-            return _on_time(job, now_ms)
-        case Refused(denials):
+            return _on_time(job, now_ms, limits)
+        case Refused(denials) if job.state is State.SUBMITTED:
             job = replace(job, denials=denials)
             return _end(job, State.DENIED, _denial_text(denials))
         case Admitted() if job.state is State.SUBMITTED:
@@ -229,6 +229,8 @@ def restarted(job: Job, *, now_ms: int, limits: Limits) -> Job:
     round with the participants it had: the set is never fixed twice. Every node then sends the
     same bytes again.
     """
+    if job.state.ended:
+        return job
     phase_ms = limits.round_ms if job.state is State.RUNNING else limits.decision_ms
     job = replace(job, deadline_ms=min(now_ms + phase_ms, job.expires_at_ms))
     if job.state is not State.RUNNING:
@@ -296,15 +298,17 @@ def _on_part(
     return job, (StartRound(Round.SUM, job.participants, job.participants),)
 
 
-def _on_time(job: Job, now_ms: int) -> tuple[Job, tuple[Effect, ...]]:
+def _on_time(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, ...]]:
     if now_ms >= job.expires_at_ms:
         return _end(job, State.EXPIRED, "the job's own time was over before it ended")
-    if now_ms < job.deadline_ms or job.state is State.SUBMITTED:
+    if now_ms < job.deadline_ms or not job.deadline_ms:
         return job, ()
+    if job.state is State.SUBMITTED:  # stored before a restart, and its admission with it lost
+        return _end(job, State.FAILED, "the coordinator stopped before it had decided on the job")
     if job.state is State.DECIDING:
         late = job.at(Step.ASKED)
         job = replace(job, steps={**job.steps, **dict.fromkeys(late, Step.ABSENT)})
-        return _decide(job, now_ms, job.expires_at_ms - now_ms)
+        return _decide(job, now_ms, limits.round_ms)
     waiting = tuple(
         n
         for n in job.participants

@@ -25,6 +25,7 @@ MAX_PARTICIPANTS = 255  # as many 40-bit limbs as a slot has room for; see secur
 MIN_PARTICIPANTS = 3
 MAX_LIFETIME_MS = 24 * 3600 * 1000
 MAX_SKEW_MS = 60 * 1000
+MAX_SEALED_BYTES = 4096
 _DIGEST_BYTES = 32
 
 
@@ -207,7 +208,10 @@ def _check_times(message: job_pb2.JobSpec, now_ms: int) -> None:
             remedy="set the requester's clock",
         )
     if not 0 < message.expires_at_ms - message.issued_at_ms <= MAX_LIFETIME_MS:
-        raise PeerError("job_expired", "expected a job that lives for 24 hours at most")
+        lives_s = (message.expires_at_ms - message.issued_at_ms) / 1000
+        raise PeerError(
+            "job_expired", f"expected a job that lives for 24 hours at most, got {lives_s:.0f} s"
+        )
     if message.expires_at_ms <= now_ms:
         late_s = (now_ms - message.expires_at_ms) / 1000
         raise PeerError(
@@ -232,8 +236,11 @@ def _participants(message: job_pb2.JobSpec) -> tuple[Participant, ...]:
             raise _malformed(f"expected nodes of the job's federation, got `{entry.node}`")
         if len(entry.descriptor_digest) != _DIGEST_BYTES:
             raise _malformed("expected digests of 32 bytes, got another length")
-        if not message.dry_run and not 0 < len(entry.sealed_secret) <= 4096:
-            raise _malformed(f"expected a sealed secret for `{entry.node}`, got none")
+        if not message.dry_run and not 0 < len(entry.sealed_secret) <= MAX_SEALED_BYTES:
+            raise _malformed(
+                f"expected a sealed secret of 1 to {MAX_SEALED_BYTES} bytes for `{entry.node}`, "
+                f"got {len(entry.sealed_secret)}"
+            )
         participants.append(Participant(node, entry.descriptor_digest, entry.sealed_secret))
     if len({p.node for p in participants}) != count:
         raise _malformed("expected distinct participants, got one twice")

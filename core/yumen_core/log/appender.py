@@ -139,6 +139,11 @@ class TileLog:
         return self._signer.name
 
     @property
+    def verifier_key(self) -> str:
+        """The key that verifies this log's checkpoints, as text: `name+hash+base64`."""
+        return self._signer.verifier.text
+
+    @property
     def size(self) -> int:
         """How many entries the last checkpoint has."""
         return self._state.size

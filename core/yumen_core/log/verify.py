@@ -257,7 +257,10 @@ class _Check:
         pairs = enumerate(zip(data, expected, strict=False))
         at = next((n for n, (a, b) in pairs if a != b), min(len(data), len(expected)))
         if tile.level == ENTRIES:
-            return f"`{tile.path}` differs from a wider bundle at byte `{at}`"
+            entry, end = tile.index * TILE_WIDTH, 0
+            while (end := end + 2 + int.from_bytes(expected[end : end + 2], "big")) <= at:
+                entry += 1
+            return f"entry `{entry}` differs between `{tile.path}` and a wider bundle"
         span = TILE_WIDTH**tile.level
         first = (tile.index * TILE_WIDTH + min(at // HASH_BYTES, tile.width - 1)) * span
         if tile.level == 0:

@@ -84,9 +84,7 @@ def peer_certificate(context: Context) -> bytes:
     return bytes(next(iter(pem)))
 
 
-def peer_identity(
-    context: Context, membership: Membership
-) -> Identity:
+def peer_identity(context: Context, membership: Membership) -> Identity:
     """The identity in the caller's certificate, checked anew for validity and revocation.
 
     Raises `PeerError` (`certificate`, `certificate_revoked`, `revocations`). TLS has verified the

@@ -34,8 +34,7 @@ class Joiner:
     def __init__(self, *, limit_bytes: int = MAX_PAYLOAD_BYTES, sender: str | None = None) -> None:
         self._limit = limit_bytes
         self._sender = sender
-        self._parts: list[bytes] = []
-        self._received = 0
+        self._payload = bytearray()  # one buffer: pieces of a byte cost a byte
         self._total = -1
         self._digest = b""
 
@@ -54,21 +53,21 @@ class Joiner:
                 )
             self._total, self._digest = chunk.total_bytes, chunk.sha256
         same = chunk.total_bytes == self._total and chunk.sha256 == self._digest
-        fits = self._received + len(chunk.data) <= self._total
-        if not same or chunk.offset != self._received or not fits:
+        received = len(self._payload)
+        fits = received + len(chunk.data) <= self._total
+        if not same or chunk.offset != received or not fits:
             raise PeerError(
                 "ciphertext",
-                f"expected the piece at byte {self._received} of {self._total}, "
+                f"expected the piece at byte {received} of {self._total}, "
                 f"got one at {chunk.offset} of {chunk.total_bytes}",
                 node=self._sender,
             )
-        if not chunk.data and self._received < self._total:
+        if not chunk.data and received < self._total:
             raise PeerError("ciphertext", "expected data, got an empty piece", node=self._sender)
-        self._parts.append(chunk.data)
-        self._received += len(chunk.data)
-        if self._received < self._total:
+        self._payload += chunk.data
+        if len(self._payload) < self._total:
             return None
-        payload = b"".join(self._parts)
+        payload = bytes(self._payload)
         if not hmac.compare_digest(hashlib.sha256(payload).digest(), self._digest):
             raise PeerError(
                 "ciphertext", "expected a payload with the announced digest", node=self._sender

@@ -17,7 +17,10 @@ from yumen_core.errors import CATALOGUE, CallError, Denied, PeerError, StateErro
 from yumen_core.policy.denial import Denial
 
 METADATA_KEY = "yumen-error-bin"
-MAX_METADATA_BYTES = 6_000  # gRPC's default metadata limit is 8 KiB for all keys together
+# gRPC drops a call's end at random where all its metadata passes 8 KiB.
+MAX_METADATA_BYTES = 6_000
+MAX_DETAILS_BYTES = 500  # travels percent-encoded, up to three times as long
+_MAX_TEXT_CHARS = 2_000
 _KINDS: dict[str, type[YumenError]] = {
     kind.__name__: kind for kind in (CallError, PeerError, StateError)
 }
@@ -28,27 +31,39 @@ def status_of(error: YumenError) -> grpc.StatusCode:
 
 
 def to_metadata(error: YumenError) -> tuple[tuple[str, bytes], ...]:
-    """The trailing metadata for `error`; denials that would not fit are left out from the end."""
+    """The trailing metadata for `error`.
+
+    What would not fit is left out: denials from the end, then the ends of texts.
+    """
     denials = list(error.denials) if isinstance(error, Denied) else []
+    longest = _MAX_TEXT_CHARS
     while True:
         body = canonical.encode(
             {
                 "kind": type(error).__name__,
                 "code": error.code,
-                "message": error.message,
-                "node": error.node,
-                "remedy": error.remedy,
+                "message": error.message[:longest],
+                "node": error.node and error.node[:longest],
+                "remedy": error.remedy[:longest],
                 "denials": [d.to_json() for d in denials],
             }
         )
-        if len(body) <= MAX_METADATA_BYTES or not denials:
-            return ((METADATA_KEY, body[:MAX_METADATA_BYTES]),)
-        denials.pop()
+        if len(body) <= MAX_METADATA_BYTES:
+            return ((METADATA_KEY, body),)
+        if denials:
+            denials.pop()
+        else:
+            longest //= 2
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: YumenError) -> None:
     """End the call with `error`. Does not return."""
-    await context.abort(status_of(error), str(error)[:1000], to_metadata(error))
+    await context.abort(status_of(error), details_of(error), to_metadata(error))
+
+
+def details_of(error: YumenError) -> str:
+    """The sentence for readers without the metadata, cut to `MAX_DETAILS_BYTES` of UTF-8."""
+    return str(error).encode()[:MAX_DETAILS_BYTES].decode(errors="ignore")
 
 
 def from_rpc_error(error: grpc.RpcError, *, what: str) -> YumenError:
@@ -71,19 +86,22 @@ def _pairs(metadata: object) -> Iterable[tuple[str, object]]:
 
 
 def _parse(value: bytes) -> YumenError | None:
+    """The error in metadata that a peer made; `None` where it is anything else."""
     try:
         body = json.loads(value)
+        texts = [body["kind"], body["code"], body["message"], body["remedy"], body["node"] or ""]
+        texts += [text for denial in body["denials"] for text in denial.values()]
+        if not all(isinstance(text, str) for text in texts) or body["code"] not in CATALOGUE:
+            return None
         denials = tuple(
             Denial(**{**d, "policy_digest": bytes.fromhex(d["policy_digest"])})
             for d in body["denials"]
         )
-        if body["code"] not in CATALOGUE:
-            return None
         if body["kind"] == "Denied" and denials:
             return Denied(body["message"], denials, code=body["code"])
         kind = _KINDS.get(body["kind"], PeerError)
         return kind(body["code"], body["message"], node=body["node"] or None, remedy=body["remedy"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -1,7 +1,7 @@
 """Federated SQL: schema, plan, a node's part and the requester's part. Pure."""
 
 from yumen_core.sql.finish import Answer, finish
-from yumen_core.sql.local import LocalCells, local_cells, local_sql
+from yumen_core.sql.local import LocalCells, local_cells, local_sql, needs_centring
 from yumen_core.sql.plan import Layout, Plan, Support, Value
 from yumen_core.sql.schema import Column, ColumnType, Grade, TableSchema
 from yumen_core.sql.select import NODES_COLUMN, parse
@@ -22,6 +22,7 @@ __all__ = [
     "finish",
     "local_cells",
     "local_sql",
+    "needs_centring",
     "parse",
     "storage_type",
 ]

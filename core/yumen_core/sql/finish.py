@@ -8,7 +8,7 @@ ORDER BY and LIMIT apply to what was released.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -32,14 +32,16 @@ _INT64 = 1 << 63
 class Answer:
     """A finished query.
 
-    `table` has the outputs in order, then `_nodes` (int64: nodes behind the row). `cells_held_back`
-    counts cells without a row: empty everywhere, or held back. `values_held_back` counts outputs
-    of rows, before HAVING and LIMIT, that are NULL because nodes held them back.
+    `table` has the outputs in order, then `_nodes` (int64: nodes behind the row). `nodes` has the
+    shape of `table` and counts the nodes behind each value, 0 where it was held back. `held_back`
+    maps an output to the number of its values that were, where any was. `empty_cells` counts the
+    cells without a row: empty everywhere, or held back.
     """
 
     table: pa.Table
-    cells_held_back: int
-    values_held_back: int
+    nodes: pa.Table
+    held_back: Mapping[str, int]
+    empty_cells: int
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,20 @@ def finish(plan: Plan, nodes: Sequence[Sequence[int]], totals: Sequence[Sequence
         for cell in range(plan.layout.cells)
         if nodes[cell][0] > 0
     ]
-    held_back = sum(_held_back(output.expr, row) for row in rows for output in plan.outputs)
     kept = [row for row in rows if plan.having is None or _value(plan.having, row) is True]
     for entry in reversed(plan.order):
         kept = _sorted(kept, entry)
     last = None if plan.limit is None else plan.offset + plan.limit
-    table = _table(plan.outputs, kept[plan.offset : last])
-    return Answer(table, plan.layout.cells - len(rows), held_back)
+    kept = kept[plan.offset : last]
+    behind = {
+        output.name: [_nodes_behind(output.expr, row) for row in kept] for output in plan.outputs
+    }
+    return Answer(
+        table=_table(plan.outputs, kept),
+        nodes=_counts({**behind, NODES_COLUMN: [row.nodes for row in kept]}),
+        held_back={name: counts.count(0) for name, counts in behind.items() if 0 in counts},
+        empty_cells=plan.layout.cells - len(rows),
+    )
 
 
 def _check_shape(
@@ -142,12 +151,18 @@ def _variance(count: Fraction, total: Fraction, squares: Fraction) -> Fraction |
     return max(Fraction(0), squares - total * total / count) / (count - 1)
 
 
-def _held_back(expr: Expr, row: _Row) -> bool:
+def _nodes_behind(expr: Expr, row: _Row) -> int:
+    """How many nodes stand behind an output, 0 where a part of it was held back."""
+    counts = [row.nodes]
     for leaf in leaves(expr):
         used = measures_in(leaf)
-        if used and not _common(row.behind[index] for index in used):
-            return True
-    return False
+        if used:
+            counts.append(_common(row.behind[index] for index in used) or 0)
+    return min(counts)
+
+
+def _held_back(expr: Expr, row: _Row) -> bool:
+    return _nodes_behind(expr, row) == 0
 
 
 def _value(expr: Expr, row: _Row) -> Cell:
@@ -193,6 +208,13 @@ def _table(outputs: Sequence[Output], rows: Sequence[_Row]) -> pa.Table:
         names.append(output.name)
     arrays.append(pa.array([row.nodes for row in rows], type=pa.int64()))
     return pa.Table.from_arrays(arrays, names=[*names, NODES_COLUMN])
+
+
+def _counts(columns: Mapping[str, list[int]]) -> pa.Table:
+    import pyarrow as pa
+
+    arrays = [pa.array(counts, type=pa.int64()) for counts in columns.values()]
+    return pa.Table.from_arrays(arrays, names=list(columns))
 
 
 def _array(output: Output, values: list[Cell]) -> pa.Array:

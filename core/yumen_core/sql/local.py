@@ -1,10 +1,13 @@
 """A node's part of a query: SQL built from the plan alone, and its rows as integers per cell.
 
 `local_sql` groups by the keys as they are held and leaves the numbering of cells to `local_cells`:
-per group instead of per row. Sums of exact values are exact. A float argument whose variance is
-asked is summed around its mean in the cell (two passes, compensated sums), and shifted back in
-rationals, so that a mean far above the deviation cancels nothing: Chan, Golub and LeVeque,
-"Algorithms for computing the sample variance", 1983, section 3 (two-pass algorithm).
+per group instead of per row. Sums of exact values are exact.
+
+A float argument whose variance is asked comes as count, mean and variance in one pass (Welford's
+updates, which lose about mean/deviation * 2**-53). `needs_centring` tells from the rows whether
+some cell's mean lies so far above its deviation that this could show; then the node asks again with
+`centred=True`, which sums around each cell's mean (two passes; Chan, Golub and LeVeque, "Algorithms
+for computing the sample variance", 1983). Both are shifted back in rationals, which cancel nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ from yumen_core.errors import StateError
 from yumen_core.sql import operators
 from yumen_core.sql.expression import Apply, ColumnRef, Constant, Expr, Kind, Op
 from yumen_core.sql.plan import Behind, Plan, SumKind, Value
-from yumen_core.sql.render import render, render_flag, render_key
+from yumen_core.sql.render import render, render_key
 from yumen_core.sql.storage import identifier
 
 # No published column name starts with a space.
 _CENTRE_TABLE = '" centres"'
+# Mean over deviation beyond which one pass is not trusted: 1e3 loses 3 of 16 digits.
+_TRUSTED_RATIO = 1_000.0
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,13 @@ class LocalCells:
     values: list[list[int]]
 
 
-def local_sql(plan: Plan, relation: str) -> str:
+def local_sql(plan: Plan, relation: str, *, centred: bool = False) -> str:
     """DuckDB SQL over the table `relation`, held as `storage` says.
 
-    One row per group that occurs: the keys as held, then the raw sums that `local_cells` reads.
+    One row per group that occurs: the keys as held, then the raw sums that `local_cells` reads
+    (with the same `centred`).
     """
-    query = _Query(plan)
+    query = _Query(plan, centred)
     keys = [render_key(key) for key in plan.keys]
     source = identifier(relation)
     where = "" if plan.where is None else f" WHERE {render(plan.where)}"
@@ -52,12 +58,12 @@ def local_sql(plan: Plan, relation: str) -> str:
     if keys:
         group = " GROUP BY " + ", ".join(str(at) for at in range(1, len(keys) + 1))
     selected = ", ".join([*keys, *query.columns])
-    if not query.centred:
+    if not (centred and query.spread):
         return f"SELECT {selected} FROM {source}{where}{group}"  # noqa: S608
     joined = [_join_key(plan, at) for at in range(len(keys))]
     means = [
         f"avg({render(plan.arguments[argument])}) AS {_centre(argument)}"
-        for argument in query.centred
+        for argument in query.spread
     ]
     names = [f"{text} AS {_joined(at)}" for at, text in enumerate(joined)]
     inner = f"SELECT {', '.join([*names, *means])} FROM {source}{where}{group}"  # noqa: S608
@@ -68,12 +74,20 @@ def local_sql(plan: Plan, relation: str) -> str:
     )
 
 
-def local_cells(plan: Plan, rows: Iterable[Sequence[object]]) -> LocalCells:
+def needs_centring(plan: Plan, rows: Iterable[Sequence[object]]) -> bool:
+    """Whether rows of `local_sql(plan, relation)` lost too much: ask again with `centred=True`."""
+    query = _Query(plan, centred=False)
+    return bool(query.spread) and any(query.is_lossy(row[len(plan.keys) :]) for row in rows)
+
+
+def local_cells(
+    plan: Plan, rows: Iterable[Sequence[object]], *, centred: bool = False
+) -> LocalCells:
     """The cells from the rows of `local_sql`.
 
     Raises `StateError` ("data_source") where a sum exceeds what the schema's bounds allow.
     """
-    query = _Query(plan)
+    query = _Query(plan, centred)
     cells = plan.layout.cells
     supports = np.zeros((cells, plan.layout.supports), dtype=np.int64)
     values = [[0] * len(plan.layout.values) for _ in range(cells)]
@@ -118,10 +132,11 @@ class _Numbering:
 class _Query:
     """The raw sums of a plan, each once, and what they mean."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, centred: bool) -> None:
         self._plan = plan
+        self._centred = centred
         self.columns: list[str] = []
-        self.centred = sorted(
+        self.spread = sorted(
             {
                 value.argument
                 for value in plan.layout.values
@@ -136,6 +151,18 @@ class _Query:
             for support in plan.layout.support_parts
         ]
         self._sources = [self._sources_of(value) for value in plan.layout.values]
+
+    def is_lossy(self, raw: Sequence[object]) -> bool:
+        """Whether some mean is far above its deviation (one pass, not centred)."""
+        for argument in self.spread:
+            mean, _, variance = (raw[at] for at in self._spread_columns(argument))
+            if (
+                isinstance(mean, float)
+                and isinstance(variance, float)
+                and 0 < variance < mean * mean / _TRUSTED_RATIO**2
+            ):
+                return True
+        return False
 
     def supports(self, raw: Sequence[object]) -> list[int]:
         """Rows behind each support, from one row of raw sums."""
@@ -176,13 +203,8 @@ class _Query:
         argument = self._plan.arguments[value.argument]
         if value.kind is SumKind.COUNT:
             return [self._column(_count(argument))]
-        if value.argument in self.centred:
-            centre = _centre(value.argument)
-            moved = f"({render(argument)} - {centre})"
-            texts = [f"any_value({centre})", _count(argument), f"fsum({moved})"]
-            if value.kind is SumKind.SQUARES:
-                texts.append(f"fsum({moved} * {moved})")
-            return [self._column(text) for text in texts]
+        if value.argument in self.spread:
+            return self._spread_columns(value.argument)
         if argument.kind is Kind.FLOAT:
             return [self._column(f"fsum({render(argument)})")]
         if value.kind is SumKind.SQUARES:
@@ -190,28 +212,41 @@ class _Query:
             return [self._column(f"sum({render(squared)})")]
         return [self._column(_sum(argument))]
 
+    def _spread_columns(self, index: int) -> list[int]:
+        """Mean, count and variance; or centre, count and both sums around it."""
+        argument = self._plan.arguments[index]
+        text = render(argument)
+        if not self._centred:
+            texts = [f"avg({text})", _count(argument), f"var_pop({text})"]
+        else:
+            centre = _centre(index)
+            moved = f"({text} - {centre})"
+            texts = [f"any_value({centre})", _count(argument), f"sum({moved})"]
+            texts.append(f"sum({moved} * {moved})")
+        return [self._column(entry) for entry in texts]
+
 
 def _count(argument: Expr) -> str:
     if not argument.nullable:
         return "count(*)"
     chosen = _choice(argument)
     if chosen is not None and chosen[2] is None:
-        return f"sum({render_flag(chosen[0])})"
+        return f"sum({chosen[0]})"
     return f"count({render(argument)})"
 
 
 def _count_not_zero(argument: Expr) -> str:
     chosen = _choice(argument)
     if chosen is not None:
-        return f"sum({render_flag(chosen[0])})"
+        return f"sum({chosen[0]})"
     zero = Constant(Kind.INTEGER, 0, None, False, 0)
-    return f"sum({render_flag(render(operators.compare(Op.NE, argument, zero)))})"
+    return f"sum({render(operators.compare(Op.NE, argument, zero))})"
 
 
 def _sum(argument: Expr) -> str:
     chosen = _choice(argument)
     if chosen is not None and chosen[1] == 1 and argument.kind is Kind.INTEGER:
-        return f"sum({render_flag(chosen[0])})"
+        return f"sum({chosen[0]})"
     return f"sum({render(argument)})"
 
 
@@ -257,13 +292,16 @@ def _whole(value: object) -> int:
 
 
 def _rational(kind: SumKind, raw: Sequence[object]) -> Fraction:
-    """A float argument's sum, or sum of squares, from its raw sums."""
+    """A float argument's sum, or sum of squares, from its raw sums (`_spread_columns`)."""
     if len(raw) == 1:
         return _finite(raw[0])
-    centre, count, moved = _finite(raw[0]), _whole(raw[1]), _finite(raw[2])
+    centre, count = _finite(raw[0]), _whole(raw[1])
+    moved, squares = Fraction(0), count * _finite(raw[2])
+    if len(raw) == 4:
+        moved, squares = _finite(raw[2]), _finite(raw[3])
     if kind is SumKind.SUM:
         return count * centre + moved
-    return max(Fraction(0), _finite(raw[3]) + 2 * centre * moved + count * centre * centre)
+    return squares + 2 * centre * moved + count * centre * centre
 
 
 def _finite(value: object) -> Fraction:

@@ -163,19 +163,24 @@ class Plan:
         return frozenset(measure.function.value for measure in self.measures)
 
     @cached_property
-    def key_columns(self) -> frozenset[str]:
-        """Columns that the group keys touch."""
-        return _columns(key.expr for key in self.keys)
+    def group_by(self) -> frozenset[str]:
+        """Columns that are group keys by their exact value."""
+        return _columns(key.expr for key in self.keys if isinstance(key.expr, ColumnRef))
 
     @cached_property
-    def filter_columns(self) -> frozenset[str]:
+    def group_bands(self) -> frozenset[str]:
+        """Columns that are grouped in bands: in a CASE or a condition."""
+        return _columns(key.expr for key in self.keys if not isinstance(key.expr, ColumnRef))
+
+    @cached_property
+    def filters(self) -> frozenset[str]:
         """Columns that WHERE touches."""
         return _columns(() if self.where is None else (self.where,))
 
     @cached_property
     def columns(self) -> frozenset[str]:
         """Every column that the node reads for this plan."""
-        return self.key_columns | self.filter_columns | _columns(self.arguments)
+        return self.group_by | self.group_bands | self.filters | _columns(self.arguments)
 
     @cached_property
     def digest(self) -> bytes:

@@ -33,7 +33,7 @@ MAX_MEANING_CHARS = 2_000
 MAX_SCALE = 18
 MAX_BOUND_CHARS = 400
 _INTEGER_LIMIT = 1 << 63
-_EXACT_LIMIT = 10**37
+_DECIMAL_LIMIT = 10**18
 _FLOAT_LIMIT = 10**300
 
 DomainValue = int | str | bool
@@ -148,9 +148,10 @@ class Column:
             raise _bad(
                 f"expected bounds of {where} with at most {self.scale} decimals, got `{bound}`"
             )
-        limit = _INTEGER_LIMIT if self.type is ColumnType.INTEGER else _EXACT_LIMIT
-        if not -limit <= scaled < limit:
-            raise _bad(f"expected bounds of {where} within 64 bits or 37 digits, got `{bound}`")
+        if self.type is ColumnType.INTEGER and not -_INTEGER_LIMIT <= scaled < _INTEGER_LIMIT:
+            raise _bad(f"expected bounds of {where} within 64 bits, got `{bound}`")
+        if self.type is ColumnType.DECIMAL and abs(scaled) > _DECIMAL_LIMIT:
+            raise _bad(f"expected bounds of {where} within 18 digits, got `{bound}`")
 
     def _check_domain(self, where: str, domain: tuple[DomainValue, ...]) -> None:
         wanted: dict[ColumnType, type] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from yumen_cli.demo.questions import MEASURES, Question
-from yumen_cli.demo.truth import ALL, Truth
+from yumen_cli.demo.truth import Truth
 
 if TYPE_CHECKING:
     from yumen.result import Result
@@ -39,10 +39,10 @@ class Comparison:
 
 def compare(question: Question, result: Result, truth: Truth) -> Comparison:
     """Compare groups, values, what is held back, and the number of nodes behind each row."""
-    rows = {str(row[question.key]) if question.key else ALL: row for row in result}
+    rows = {str(row[question.key]): row for row in result}
     faults: list[str] = []
     if set(rows) != set(truth.groups):
-        faults.append(f"expected the groups {list(truth.groups)}, got {list(rows)}")
+        faults.append(f"expected the groups {sorted(truth.groups)}, got {sorted(rows)}")
     lines: list[Line] = []
     largest = 0.0
     behind = _nodes_behind(result)

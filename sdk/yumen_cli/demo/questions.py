@@ -17,15 +17,14 @@ COUNT(*) AS patients,
 
 @dataclass(frozen=True)
 class Question:
-    """One query. `key` is the group's column in the result, None for the whole table."""
+    """One query. `key` is the group's column in the result."""
 
     title: str
-    key: str | None
+    key: str
     sql: str
 
 
 QUESTIONS = (
-    Question("all patients", None, f"SELECT {_MEASURES_SQL}\nFROM heart"),
     Question(
         "by sex",
         "sex",

@@ -97,12 +97,14 @@ class Screen:
         table = _table(
             (question.title, {}),
             ("", {}),
-            *((_MEASURE_WORDS[name], right) for name in _FORMATS),
+            ("patients", right),
+            ("mean mg/dl", right),
+            ("deviation", right),
+            ("with disease", right),
             ("hospitals", right),
         )
         for line in answer.comparison.lines:
-            nodes = "/".join(str(line.nodes[name]) for name in ("patients", "mean_chol"))
-            nodes += f"/{line.nodes['disease_share']}"
+            nodes = " ".join(str(line.nodes[name]) for name in _FORMATS)
             table.add_row(_text(line.group), _text("decrypted"), *_cells(line.answer), _text(nodes))
             table.add_row("", Text("pooled truth", "dim"), *_cells(line.truth, "dim"), "")
         self._console.print(table)
@@ -113,8 +115,8 @@ class Screen:
         values = [cell for answer in answers for cell in answer.truth.held_values]
         self._console.print(
             Text(
-                f"\n{len(cells)} hospital cells were held back where they arise (10 rows must stand"
-                f" behind each),\nand {len(values)} totals with them (3 hospitals must):"
+                f"Cells that stayed at a hospital, with fewer than 10 rows behind them: {len(cells)}."
+                f"\nTotals not released, with fewer than 3 hospitals behind them: {len(values)}."
             )
         )
         table = _table(("group", {}), ("value", {}), ("held back at", {}), ("because", {}))
@@ -122,7 +124,7 @@ class Screen:
             table.add_row(*map(_text, (group, _MEASURE_WORDS[measure], where, why)))
         for cell in values:
             what = Text(_MEASURE_WORDS[cell.measure])
-            table.add_row(_text(cell.group), what, Text("everywhere", "bold"), _text(cell.reason))
+            table.add_row(_text(cell.group), what, Text("no release", "bold"), _text(cell.reason))
         self._console.print(table)
 
     def coordinator_saw(self, report: DemoReport) -> None:
@@ -188,7 +190,8 @@ class Screen:
             Text.assemble(
                 ("equal", "bold green"),
                 f" {exact}{bound}; {answer.result.ciphertext_bytes:,} bytes of ciphertext,"
-                f" {answer.result.elapsed_s * 1000:.0f} ms",
+                f" {answer.result.elapsed_s * 1000:.0f} ms; the last column counts the hospitals"
+                " behind each value",
             )
         )
 

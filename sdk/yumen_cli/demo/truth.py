@@ -19,7 +19,6 @@ from yumen_cli.demo.questions import Question
 THRESHOLD = 10
 MIN_NODES = 3
 CHOL_BOUNDS = (60, 700)
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def compute(question: Question, frames: Mapping[str, pd.DataFrame]) -> Truth:
     held_cells: list[HeldCell] = []
     held_values: list[HeldCell] = []
     for group in _groups(question, frames):
-        parts = {name: _part(frame, question.key, group) for name, frame in frames.items()}
+        parts = {name: frame[frame[question.key] == group] for name, frame in frames.items()}
         behind = _behind(group, parts, held_cells)
         if len(behind["patients"]) < MIN_NODES:
             held_values.append(_too_few(group, "patients", behind["patients"]))
@@ -85,13 +84,7 @@ def compute(question: Question, frames: Mapping[str, pd.DataFrame]) -> Truth:
 
 
 def _groups(question: Question, frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    if question.key is None:
-        return [ALL]
     return sorted({str(label) for frame in frames.values() for label in frame[question.key]})
-
-
-def _part(frame: pd.DataFrame, key: str | None, group: str) -> pd.DataFrame:
-    return frame if key is None else frame[frame[key] == group]
 
 
 def _behind(

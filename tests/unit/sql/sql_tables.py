@@ -7,7 +7,6 @@ from decimal import Decimal
 
 import duckdb
 import numpy as np
-
 from yumen_core.sql import (
     Answer,
     Column,
@@ -18,6 +17,7 @@ from yumen_core.sql import (
     finish,
     local_cells,
     local_sql,
+    needs_centring,
     storage_type,
 )
 from yumen_core.sql.plan import Behind
@@ -28,7 +28,7 @@ PEOPLE = TableSchema(
     "people",
     (
         Column("sex", ColumnType.TEXT, domain=("female", "male"), nullable=False),
-        Column("城市", ColumnType.TEXT, domain=("兰州", "天水", "it's \"so\"")),
+        Column("城市", ColumnType.TEXT, domain=("兰州", "天水", 'it\'s "so"')),
         Column("stage", ColumnType.INTEGER, domain=(0, 1, 2, -3)),
         Column("smoker", ColumnType.BOOLEAN),
         Column("age", ColumnType.INTEGER, lower=Decimal(0), upper=Decimal(120), nullable=False),
@@ -96,7 +96,11 @@ def node_cells(plan: Plan, rows: Sequence[Row], schema: TableSchema = PEOPLE) ->
     with duckdb.connect() as connection:
         connection.execute("SET threads = 1")
         held_table(connection, "held", schema, rows)
-        return local_cells(plan, connection.execute(local_sql(plan, "held")).fetchall())
+        found = connection.execute(local_sql(plan, "held")).fetchall()
+        centred = needs_centring(plan, found)
+        if centred:
+            found = connection.execute(local_sql(plan, "held", centred=True)).fetchall()
+        return local_cells(plan, found, centred=centred)
 
 
 def add(parts: Sequence[LocalCells]) -> list[list[int]]:

@@ -1,0 +1,191 @@
+"""A local federation of real processes, as a notebook uses it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yumen
+import yumen._stack as stack_module
+from yumen._processes import free_port
+from yumen.local import LocalFederation, local_federation
+from yumen_core.errors import CallError, Denied, StateError
+
+ONLY_PUBLIC_HEALTH = """
+@id("public-health-only")
+@reason_code("public_health")
+@remedy("ask with purpose `public-health`")
+permit (principal, action == Yumen::Action::"query", resource == Yumen::Table::"心脏")
+when { context.purpose == "public-health" };
+"""
+
+
+def rows(seed: int, count: int) -> pd.DataFrame:
+    """Patients with Chinese columns, integers with gaps, and one patient from `Xining`."""
+    draw = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "性别": draw.choice(["女", "男"], count),
+            "city": draw.choice(["Lanzhou", "Dunhuang"], count),
+            "chol": draw.integers(120, 400, count).astype(float),
+            "oldpeak": draw.normal(1.0, 0.8, count).round(3),
+            "sick": draw.random(count) < 0.4,
+        }
+    )
+    frame.loc[0, "city"] = "Xining"
+    frame.loc[1::9, "chol"] = np.nan
+    return frame
+
+
+FRAMES = {name: rows(seed, 90 + 20 * seed) for seed, name in enumerate(("a", "b", "c", "d"))}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFederation]:
+    """Four nodes: frames, a CSV file and a Parquet file; `d` permits public health only."""
+    folder = tmp_path_factory.mktemp("given")
+    FRAMES["b"].to_csv(folder / "b.csv", index=False)
+    FRAMES["c"].to_parquet(folder / "c.parquet")
+    local = local_federation(
+        {"a": FRAMES["a"], "b": folder / "b.csv", "c": str(folder / "c.parquet"), "d": FRAMES["d"]},
+        table="心脏",
+        policies={"d": ONLY_PUBLIC_HEALTH},
+    )
+    yield local
+    local.close()
+
+
+@pytest.fixture(scope="module")
+def fed(running: LocalFederation) -> yumen.Federation:
+    return running.start()
+
+
+def test_the_inferred_schema_is_published_by_every_node(fed: yumen.Federation) -> None:
+    heart = fed.datasets()["心脏"]
+    assert [node.connected for node in heart.nodes] == [True] * 4
+    assert heart.conflicts == ""
+    assert [(c.name, c.type.value, c.nullable) for c in heart.columns] == [
+        ("性别", "text", False),
+        ("city", "text", False),
+        ("chol", "integer", True),
+        ("oldpeak", "float", False),
+        ("sick", "boolean", False),
+    ]
+    assert heart.column("性别").domain == ("女", "男")
+
+
+def test_an_answer_equals_the_pooled_truth(fed: yumen.Federation) -> None:
+    result = fed.query(
+        'SELECT "性别", COUNT(*) AS n, SUM(chol) AS total, AVG(oldpeak) AS mean, '
+        "STDDEV_SAMP(chol) AS sd FROM 心脏 GROUP BY 1 ORDER BY 1",
+        purpose="public-health",
+    )
+    pooled = pd.concat(FRAMES.values()).groupby("性别", sort=True)
+    truth = pd.DataFrame(
+        {
+            "n": pooled.size(),
+            "total": pooled["chol"].sum().astype(int),
+            "mean": pooled["oldpeak"].mean(),
+            "sd": pooled["chol"].std(),
+        }
+    ).loc[["女", "男"]]
+    frame = result.to_pandas().set_index("性别").loc[["女", "男"]]
+    assert frame["n"].tolist() == truth["n"].tolist()
+    assert frame["total"].tolist() == truth["total"].tolist()
+    np.testing.assert_allclose(frame["mean"], truth["mean"], rtol=1e-9)
+    np.testing.assert_allclose(frame["sd"], truth["sd"], rtol=1e-9)
+    assert frame["_nodes"].tolist() == [4, 4]
+    assert len(result.participants) == 4
+    assert result.ciphertexts == 4
+    assert "4 nodes in: a, b, c, d" in repr(result)
+
+
+def test_a_city_of_one_patient_a_node_has_no_row(fed: yumen.Federation) -> None:
+    result = fed.query(
+        "SELECT city, COUNT(*) AS n FROM 心脏 GROUP BY city", purpose="public-health"
+    )
+    assert {row["city"] for row in result} == {"Lanzhou", "Dunhuang"}
+    assert result.empty_cells == 1
+    assert "1 group without a row" in repr(result)
+
+
+def test_a_node_whose_policy_refuses_is_named(fed: yumen.Federation) -> None:
+    report = fed.check("SELECT COUNT(*) AS n FROM 心脏", purpose="research")
+    assert not report.allowed
+    assert [d.node for d in report.decisions if not d.accepted] == [
+        "spiffe://local.example/org/d/node/d"
+    ]
+    with pytest.raises(Denied) as caught:
+        fed.query("SELECT COUNT(*) AS n FROM 心脏", purpose="research")
+    (denial,) = caught.value.denials
+    assert denial.node == "spiffe://local.example/org/d/node/d"
+    assert "public-health" in denial.allowed + denial.remedy
+    result = fed.query("SELECT COUNT(*) AS n FROM 心脏", purpose="research", min_nodes=3)
+    assert [e.node for e in result.excluded] == ["spiffe://local.example/org/d/node/d"]
+    assert next(iter(result))["n"] == sum(len(FRAMES[name]) for name in "abc")
+    assert "1 node out: d" in repr(result)
+
+
+def test_an_unregistered_purpose_is_refused(fed: yumen.Federation) -> None:
+    with pytest.raises(Denied, match="curiosity"):
+        fed.query("SELECT COUNT(*) AS n FROM 心脏", purpose="curiosity")
+
+
+def test_jobs_are_listed_newest_first(fed: yumen.Federation) -> None:
+    jobs = fed.jobs()
+    states = {job.state.value for job in jobs}
+    assert {"succeeded", "denied"} <= states
+    assert list(jobs) == sorted(jobs, key=lambda job: job.job_id, reverse=True)
+
+
+def test_every_process_and_file_is_gone_at_the_end(
+    running: LocalFederation, fed: yumen.Federation
+) -> None:
+    """Runs last in this module: it ends the federation that the others share."""
+    folder = running.directory
+    stack = running._running.stack
+    assert stack is not None
+    processes = [child._process for child in stack.children]
+    assert len(processes) == 2 + 4
+    assert folder.is_dir()
+    running.close()
+    assert [process.returncode for process in processes] == [0] * 6
+    assert not folder.exists()
+    assert not folder.parent.exists()
+    with pytest.raises(CallError, match="that is running"):
+        _ = running.directory
+
+
+def test_a_policy_that_does_not_validate_says_so(tmp_path: Path) -> None:
+    tables = {name: FRAMES[name] for name in "abc"}
+    broken = local_federation(tables, table="heart", policies="permit (principal, nonsense);")
+    with pytest.raises(StateError) as caught:
+        broken.start()
+    assert caught.value.code == "policy_invalid"
+    assert caught.value.node == "node a"
+
+
+def test_a_schema_with_an_unknown_key_says_so() -> None:
+    tables = {name: FRAMES[name] for name in "abc"}
+    schema = {"columns": [{"name": "chol", "type": "integer", "boundz": {"lower": 0}}]}
+    with pytest.raises(StateError, match="boundz") as caught:
+        local_federation(tables, table="heart", schema=schema).start()
+    assert caught.value.code == "table_declaration"
+
+
+def test_a_port_that_was_taken_in_the_meantime_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {name: FRAMES[name] for name in "abc"}
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        ports = [free_port(), int(stranger.getsockname()[1])]
+        monkeypatch.setattr(
+            stack_module, "free_port", lambda: ports.pop(0) if ports else free_port()
+        )
+        with local_federation(tables, table="heart") as fed:
+            result = fed.query("SELECT COUNT(*) AS n FROM heart", purpose="testing")
+    assert next(iter(result))["n"] == sum(len(FRAMES[name]) for name in "abc")
