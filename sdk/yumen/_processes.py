@@ -135,10 +135,9 @@ class Child:
         return "\n".join(text.strip().splitlines()[-TAIL_LINES:])
 
     def ask_to_stop(self) -> None:
-        """Close the child's standard input and send it SIGTERM; returns at once."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):  # a line it never read: it is gone already
-                self._process.stdin.close()
+        """Send the child SIGTERM; returns at once."""
+        # Its standard input stays open until it has ended: it would end by that too, and a second
+        # reason to end while it is ending by the first finds it without its signal handler.
         # Popen sends nothing to a child it has already waited for, so the id is never reused.
         self._process.send_signal(signal.SIGTERM)
 
@@ -155,6 +154,9 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             gently = False
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):  # a line it never read
+                self._process.stdin.close()
         self._reader.join(timeout=5.0)
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()

@@ -11,6 +11,7 @@ import html as _html
 import math
 import re
 import shutil
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,7 +64,8 @@ def plain(grid: Grid, *, width: int | None = None) -> str:
         lines.append(_line(grid, headers, widths, block))
         lines.append(_GAP.join("─" * widths[i] for i in block))
         lines += [_line(grid, row, widths, block) for row in shown]
-    lines += [safe(note) for note in grid.notes]
+    for note in grid.notes:
+        lines += _wrapped(safe(note), limit)
     return "\n".join(lines)
 
 
@@ -185,6 +187,14 @@ def _line(grid: Grid, row: Sequence[str], widths: Sequence[int], block: Sequence
         padding = " " * (width - cell_len(text))
         cells.append(padding + text if grid.aligned_right(column) else text + padding)
     return _GAP.join(cells).rstrip()
+
+
+def _wrapped(note: str, limit: int) -> list[str]:
+    indent = " " * (len(note) - len(note.lstrip()) + 2)
+    lines = textwrap.wrap(
+        note, limit, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return lines or [""]
 
 
 def _cut(text: str, limit: int) -> str:

@@ -68,7 +68,8 @@ def local_federation(
         on_step: hears, in words, of each party that is ready; a terminal shows it in any case.
 
     All state is in a temporary folder that only the caller's user can read, and is deleted at
-    the end. The processes end with the block, and also where this process is killed.
+    the end. The processes end with the block, and also where this process is killed; only then
+    does the folder stay.
 
     Raises `CallError` for wrong arguments; entering raises `StateError` with the tail of its log
     where a process does not start.

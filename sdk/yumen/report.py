@@ -70,12 +70,11 @@ class CheckReport:
         raise TypeError("ask `.allowed`, or call `.raise_if_denied()`")
 
     def __repr__(self) -> str:
-        # A terminal is narrow: what would pass goes below the table, a line for each refusal.
-        rows = [row[:3] for row in self._rows()]
-        notes = [_advice(denial) for denial in self.denials]
-        return plain(
-            self._grid(("party", "decision", "reason"), rows, ["", *notes] if notes else [])
-        )
+        # Reasons are sentences: in a terminal they read better below the table than in it.
+        rows = [(_party(d.node), "accepts" if d.accepted else "refuses") for d in self.decisions]
+        rows += [(_party(e.node), f"no answer: {shortened(e.reason)}") for e in self.excluded]
+        notes = [line for denial in self.denials for line in ("", *_advice(denial))]
+        return plain(self._grid(("party", "decision"), rows, notes))
 
     def _repr_html_(self) -> str:
         headers = ("party", "decision", "reason", "would pass", "what to do")
@@ -114,10 +113,12 @@ class CheckReport:
             yield (_party(exclusion.node), "no answer", shortened(exclusion.reason), "", "")
 
 
-def _advice(denial: Denial) -> str:
+def _advice(denial: Denial) -> tuple[str, ...]:
     passes = _would_pass(denial)
-    return f"{_party(denial.node)}: {denial.remedy}" + (
-        f" (would pass: {passes})" if passes else ""
+    return (
+        f"{_party(denial.node)} refuses: {shortened(denial.message)}",
+        f"  what to do: {denial.remedy}",
+        *([f"  would pass: {passes}"] if passes else []),
     )
 
 

@@ -189,11 +189,22 @@ class Result:
         if self.excluded:
             out = "; ".join(f"{short_name(e.node)} ({shortened(e.reason)})" for e in self.excluded)
             yield f"{counted(len(self.excluded), 'node')} out: {out}"
+        if self._fewest_nodes() < len(self.participants):
+            yield (
+                f"a row with fewer than {len(self.participants)} in `_nodes` leaves out the nodes "
+                "with too few rows in its group"
+            )
         yield from self._held_back_notes()
         yield (
             f"{counted(len(self), 'row')}, {self.elapsed_s:.2f} s, purpose {self.purpose}, "
             f"job {self.job_id}"
         )
+
+    def _fewest_nodes(self) -> int:
+        """The fewest nodes behind a row; with no row, all of them."""
+        if not len(self) or NODES_COLUMN not in self._table.column_names:
+            return len(self.participants)
+        return int(min(self._table[NODES_COLUMN].to_pylist()))
 
     def _held_back_notes(self) -> Iterator[str]:
         if self.held_back:

@@ -114,10 +114,10 @@ def quality(path: Declared, as_json: AsJson = False) -> None:
 
     reports = declared.quality(path)
     if as_json:
-        emit({"tables": [declared.quality_document(name, one) for name, one in reports]})
+        emit({"tables": [{"name": name, **report.to_json()} for name, report in reports]})
         return
     for name, report in reports:
-        say(declared.quality_text(name, report) + "\n")
+        say(f"{name}: {report.text()}\n")
 
 
 def _serve(directory: Path, as_json: bool, with_parent: bool, log_level: LogLevel) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +162,36 @@ def test_every_process_and_file_is_gone_at_the_end(
     assert not folder.parent.exists()
     with pytest.raises(CallError, match="that is running"):
         _ = running.directory
+
+
+KILLED = """
+import pandas, sys, time, yumen
+frame = pandas.DataFrame({"x": range(30)})
+local = yumen.local_federation({"a": frame, "b": frame, "c": frame}, table="t")
+local.start()
+print(local.directory, *(child.pid for child in local._running.stack.children), flush=True)
+time.sleep(60)
+"""
+
+
+def test_every_process_ends_where_the_caller_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE) as caller:
+        assert caller.stdout is not None
+        folder, *pids = caller.stdout.readline().decode().split()
+        caller.kill()
+    deadline = time.monotonic() + 20
+    while (alive := [pid for pid in pids if _alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shutil.rmtree(Path(folder).parent)
+    assert len(pids) == 2 + 3
+    assert alive == []
+
+
+def _alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_policy_that_does_not_validate_says_so(tmp_path: Path) -> None:

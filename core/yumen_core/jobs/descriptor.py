@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 
 from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity, Role
-from yumen_core.policy.request import GRADES
+from yumen_core.jobs.spec import MAX_PARTICIPANTS, MIN_PARTICIPANTS
 from yumen_core.rpc.v1 import job_pb2
-from yumen_core.sql.schema import MAX_MEANING_CHARS, TableSchema, check_text
+from yumen_core.sql.schema import MAX_MEANING_CHARS, Grade, TableSchema, check_text
 
 PAYLOAD_TYPE = "application/vnd.yumen.node-descriptor.v1"
 MAX_BYTES = 1 << 20
@@ -23,7 +23,6 @@ MAX_TABLES = 256
 SEALING_KEY_BYTES = 1184 + 32
 MASK_KEY_BYTES = 32
 LIFETIME_MS = 24 * 3600 * 1000
-MIN_NODES, MAX_NODES = 3, 255  # as a job's participants; see jobs.spec
 
 
 @dataclass(frozen=True)
@@ -181,17 +180,18 @@ def _check_settings(entry: job_pb2.TableDescriptor, schema: TableSchema, signer:
         check_text(entry.meaning, f"meaning of {where}", MAX_MEANING_CHARS)
     except CallError as fault:
         raise PeerError("descriptor", fault.message, node=signer.uri) from None
-    if entry.grade not in GRADES[schema.grade.rank :]:
+    known = [grade.value for grade in Grade if grade.rank >= schema.grade.rank]
+    if entry.grade not in known:
         raise PeerError(
             "descriptor",
-            f"expected a grade of {' or '.join(GRADES[schema.grade.rank :])} for {where}, "
-            f"got `{entry.grade[:40]}`",
+            f"expected a grade of {' or '.join(known)} for {where}, got `{entry.grade[:40]}`",
             node=signer.uri,
         )
-    if entry.threshold < 1 or not MIN_NODES <= entry.min_nodes <= MAX_NODES:
+    low, high = MIN_PARTICIPANTS, MAX_PARTICIPANTS
+    if entry.threshold < 1 or not low <= entry.min_nodes <= high:
         raise PeerError(
             "descriptor",
-            f"expected a threshold from 1 and {MIN_NODES} to {MAX_NODES} nodes behind a cell of "
-            f"{where}, got {entry.threshold} and {entry.min_nodes}",
+            f"expected a threshold from 1 and {low} to {high} nodes behind a cell of {where}, "
+            f"got {entry.threshold} and {entry.min_nodes}",
             node=signer.uri,
         )

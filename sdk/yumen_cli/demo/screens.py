@@ -115,8 +115,8 @@ class Screen:
         values = [cell for answer in answers for cell in answer.truth.held_values]
         self._console.print(
             Text(
-                f"Cells that stayed at a hospital, with fewer than 10 rows behind them: {len(cells)}."
-                f"\nTotals not released, with fewer than 3 hospitals behind them: {len(values)}."
+                f"Cells that stayed at a hospital, fewer than 10 rows behind them: {len(cells)}."
+                f"\nTotals not released, fewer than 3 hospitals, or not the same, behind them: {len(values)}."
             )
         )
         table = _table(("group", {}), ("value", {}), ("held back at", {}), ("because", {}))

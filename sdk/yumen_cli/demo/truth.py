@@ -3,7 +3,7 @@
 It shares no code with the federation. The rules are the tables' published ones: a cholesterol
 outside 60 to 700 was not measured; a hospital stands behind a value only where 10 rows or more do
 (10 measured for a mean; for a share, 10 patients that it counts); a value is released where three
-hospitals stand behind it.
+hospitals stand behind it, and a share only where the same hospitals stand behind its two counts.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ def compute(question: Question, frames: Mapping[str, pd.DataFrame]) -> Truth:
     for group in _groups(question, frames):
         parts = {name: frame[frame[question.key] == group] for name, frame in frames.items()}
         behind = _behind(group, parts, held_cells)
-        if len(behind["patients"]) < MIN_NODES:
-            held_values.append(_too_few(group, "patients", behind["patients"]))
+        if why := _why_held("patients", behind):
+            held_values.append(HeldCell("", group, "patients", why))
             continue
         groups[group] = {}
         for measure, names in behind.items():
-            enough = len(names) >= MIN_NODES
+            enough = not (why := _why_held(measure, behind))
             pooled = pd.concat([parts[name] for name in names]) if enough else None
             value = None if pooled is None else _measure(measure, pooled)
             groups[group][measure] = Value(value, len(names) if enough else 0)
             # The deviation stands on the same rows as the mean: one word for both.
             if not enough and measure != "sd_chol":
-                held_values.append(_too_few(group, measure, names))
+                held_values.append(HeldCell("", group, measure, why))
     return Truth(groups, tuple(held_cells), tuple(held_values))
 
 
@@ -128,10 +128,15 @@ def _measure(measure: str, pooled: pd.DataFrame) -> float:
             return float(pooled["diseased"].mean())
 
 
-def _too_few(group: str, measure: str, names: list[str]) -> HeldCell:
-    who = ", ".join(names) or "no hospital"
-    verb = "stands" if len(names) < 2 else "stand"
-    return HeldCell("", group, measure, f"only {who} {verb} behind it, {MIN_NODES} must")
+def _why_held(measure: str, behind: Mapping[str, list[str]]) -> str:
+    """Why the total is not released; empty where it is."""
+    names = behind[measure]
+    if len(names) < MIN_NODES:
+        verb = "stands" if len(names) < 2 else "stand"
+        return f"only {', '.join(names) or 'no hospital'} {verb} behind it, {MIN_NODES} must"
+    if measure == "disease_share" and names != behind["patients"]:
+        return "other hospitals stand behind the diseased than behind all patients"
+    return ""
 
 
 def _age_band(age: int) -> str:

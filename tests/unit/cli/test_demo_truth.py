@@ -50,8 +50,14 @@ def test_by_age_band(frames: dict[str, pd.DataFrame]) -> None:
         "50-59": 375.0,
         "60+": 253.0,
     }
-    # Hungary has 6 diseased patients of 60 or more: its 11 patients count, its share does not.
-    assert found.groups["60+"]["disease_share"] == Value((53 + 82 + 44) / (91 + 105 + 46), 3)
+    # Hungary has 11 patients of 60 or more and 6 of them diseased: a share over the other three
+    # would be of another set of hospitals than the patients beside it.
+    assert found.groups["60+"]["patients"].nodes == 4
+    assert found.groups["60+"]["disease_share"] == Value(None, 0)
+    assert [cell.reason for cell in found.held_values] == [
+        "other hospitals stand behind the diseased than behind all patients"
+    ]
+    assert found.groups["<50"]["disease_share"] == Value((26 + 52 + 10 + 23) / 292, 4)
 
 
 def test_a_group_with_two_hospitals_has_no_row() -> None:

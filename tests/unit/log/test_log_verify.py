@@ -367,4 +367,4 @@ def test_a_hundred_thousand_entries_verify_in_seconds(tmp_path: Path) -> None:
         log.append_many([b"%0200d" % number for number in range(100_000)])
     start = time.perf_counter()
     assert verify_directory(tmp_path / "log", KEY).size == 100_000
-    assert time.perf_counter() - start < 10  # about 0.6 s on an idle core
+    assert time.perf_counter() - start < 10  # 0.4 to 1.4 s measured, on shared cores

@@ -35,6 +35,11 @@ def test_one_column_wider_than_the_terminal_is_still_shown() -> None:
     assert "long-enough" in plain(Grid(("name",), (("long-enough",),)), width=5)
 
 
+def test_notes_wrap_with_an_indent() -> None:
+    shown = plain(Grid(("a",), (), notes=("  one two three", "", "four")), width=10)
+    assert shown.splitlines()[2:] == ["  one two", "    three", "", "four"]
+
+
 def test_long_cells_and_long_tables_are_cut() -> None:
     grid = Grid(("text", "row"), tuple(("x" * 100, str(i)) for i in range(200)))
     lines = plain(grid, width=100).splitlines()

@@ -83,14 +83,16 @@ def test_a_report_is_no_yes_or_no() -> None:
 def test_text_names_each_party_and_what_would_pass() -> None:
     assert repr(report(yes(COORDINATOR, A) + no(B), out=C)).splitlines() == [
         "The job would not run for the purpose pricing: 1 node accepts, 3 needed",
-        "party            decision   reason",
-        "───────────────  ─────────  ──────────────────────────────────────",
+        "party            decision",
+        "───────────────  ────────────────────────",
         "the coordinator  accepts",
         "a                accepts",
-        "b                refuses    the purpose `pricing` is not permitted",
-        "c                no answer  not connected",
+        "b                refuses",
+        "c                no answer: not connected",
         "",
-        "b: ask with purpose `research` (would pass: purpose research)",
+        "b refuses: the purpose `pricing` is not permitted",
+        "  what to do: ask with purpose `research`",
+        "  would pass: purpose research",
     ]
 
 

@@ -76,10 +76,17 @@ def test_text_shows_the_table_the_nodes_and_what_was_held_back() -> None:
         "[3] stands on 3 nodes, fewer than its row in `_nodes`",
         "4 nodes in: a, b, c, d",
         "1 node out: lzu/east (denied (at a))",
+        "a row with fewer than 4 in `_nodes` leaves out the nodes with too few rows in its group",
         "held back, too few rows or nodes behind the value: n in 1 row",
         "2 groups without a row: no data, or too few rows or nodes behind it",
         "2 rows, 0.18 s, purpose research, job 0199b2f4-1111-7abc-8def-000000000001",
     ]
+
+
+def test_nothing_is_left_out_where_every_node_stands_behind_every_row() -> None:
+    full = pa.table({"n": [5], "_nodes": [4]})
+    assert "leaves out" not in repr(result(full))
+    assert "leaves out" in repr(result(pa.table({"n": [5, 6], "_nodes": [4, 3]})))
 
 
 def test_a_missing_value_is_held_back_only_where_nobody_stands_behind_it() -> None:

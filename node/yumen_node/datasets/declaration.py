@@ -1,0 +1,237 @@
+"""The YAML file in which an institution declares a table.
+
+    name: heart
+    meaning: patients examined for coronary heart disease
+    source: {type: csv, path: data/heart.csv, null_values: ["?"]}
+    out_of_bounds: missing
+    disclosure: {threshold: 10, min_nodes: 3}
+    columns:
+      - {name: sex, type: text, domain: [female, male], map: {"0": female, "1": male}}
+      - {name: chol, type: integer, unit: mg/dl, bounds: {lower: 60, upper: 700}}
+
+Unknown and repeated keys are refused. Trust line: whoever may write this file decides what the
+institution publishes and how few rows may stand behind a released value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from yumen_core.errors import CallError
+from yumen_core.sql import Column, ColumnType, Grade, TableSchema
+from yumen_core.sql.schema import MAX_COLUMNS, MAX_MEANING_CHARS, check_text, parse_decimal
+
+from yumen_node.datasets.strict_yaml import load_yaml
+
+MAX_FILE_BYTES = 4 << 20
+MAX_NULL_VALUES = 100
+LOWEST_THRESHOLD = 3
+LOWEST_MIN_NODES = 3
+_SHOWN_CHARS = 60
+
+Number = StrictInt | float | StrictStr
+Scalar = StrictBool | StrictInt | StrictStr
+
+
+class OutOfBounds(StrEnum):
+    """What becomes of a value outside its bounds or domain, or of the wrong type."""
+
+    MISSING = "missing"
+    DROP_ROW = "drop_row"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceDeclaration(_Part):
+    """Where the rows are. `path` is relative to the YAML file until it is loaded, then absolute.
+
+    `table` names the table of a DuckDB file; `delimiter`, `encoding` and `null_values` are of CSV
+    files, which have a header line. `null_values` are texts that mean a missing value, besides the
+    empty one.
+    """
+
+    type: Literal["csv", "parquet", "duckdb"]
+    path: Path
+    table: str | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    encoding: str | None = None
+    null_values: Annotated[tuple[str, ...], Field(max_length=MAX_NULL_VALUES)] = ()
+
+
+class BoundsDeclaration(_Part):
+    """Inclusive bounds; decimals in quotes keep every digit."""
+
+    lower: Number | None = None
+    upper: Number | None = None
+
+
+class ColumnDeclaration(_Part):
+    """One published column. `source_name` is its name in the source, by default the same.
+
+    `map` renames values of the source, compared as text, before anything else looks at them.
+    A row whose value is missing in a column that is not `nullable` is no row of the table.
+    """
+
+    name: str
+    type: ColumnType
+    source_name: str | None = None
+    scale: StrictInt = 0
+    meaning: str = ""
+    unit: str = ""
+    domain: tuple[Scalar, ...] | None = None
+    bounds: BoundsDeclaration = BoundsDeclaration()
+    grade: Grade = Grade.GENERAL
+    nullable: StrictBool = True
+    map: dict[StrictStr | StrictInt | StrictBool, Scalar | None] = Field(default_factory=dict)
+
+    def column(self) -> Column:
+        """The column as published. Raises `CallError` ("table_declaration")."""
+        return Column(
+            name=self.name,
+            type=self.type,
+            scale=self.scale,
+            domain=self.domain,
+            lower=_bound(self.bounds.lower),
+            upper=_bound(self.bounds.upper),
+            unit=self.unit,
+            meaning=self.meaning,
+            grade=self.grade,
+            nullable=self.nullable,
+        )
+
+
+class DisclosureDeclaration(_Part):
+    """What must stand behind a released value: rows at this node, and nodes.
+
+    Lower than the defaults is the institution's right, down to 3 rows and 3 nodes: with two nodes
+    behind a value either could subtract its own share.
+    """
+
+    threshold: Annotated[StrictInt, Field(ge=LOWEST_THRESHOLD)] = 10
+    min_nodes: Annotated[StrictInt, Field(ge=LOWEST_MIN_NODES, le=255)] = 3
+
+
+class _Document(_Part):
+    name: str
+    meaning: str = ""
+    source: SourceDeclaration
+    columns: Annotated[tuple[ColumnDeclaration, ...], Field(min_length=1, max_length=MAX_COLUMNS)]
+    disclosure: DisclosureDeclaration = DisclosureDeclaration()
+    out_of_bounds: OutOfBounds = OutOfBounds.MISSING
+
+
+@dataclass(frozen=True)
+class TableDeclaration:
+    """A checked declaration. `source.path` is absolute."""
+
+    name: str
+    meaning: str
+    source: SourceDeclaration
+    columns: tuple[ColumnDeclaration, ...]
+    disclosure: DisclosureDeclaration
+    out_of_bounds: OutOfBounds
+
+    def schema(self) -> TableSchema:
+        """What is published."""
+        return TableSchema(self.name, tuple(entry.column() for entry in self.columns))
+
+    @property
+    def grade(self) -> Grade:
+        """The strictest grade of the columns."""
+        return self.schema().grade
+
+
+def load_declaration(path: Path) -> TableDeclaration:
+    """Read and check a table's YAML file.
+
+    Raises `CallError` ("table_declaration") naming the file, the key and what was expected.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as fault:
+        raise _bad(path, f"expected a readable file, got {fault.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise _bad(path, f"expected at most {MAX_FILE_BYTES} bytes, got {len(data)}")
+    try:
+        document = load_yaml(data)
+    except yaml.MarkedYAMLError as fault:
+        line = 0 if fault.problem_mark is None else fault.problem_mark.line + 1
+        raise _bad(path, f"expected YAML, got {fault.problem} at line {line}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError):
+        raise _bad(path, "expected YAML in UTF-8") from None
+    if not isinstance(document, Mapping):
+        raise _bad(path, "expected a mapping with `name`, `source` and `columns`")
+    try:
+        checked = _Document.model_validate(document)
+    except ValidationError as fault:
+        raise _bad(path, _explain(fault)) from None
+    source = checked.source.model_copy(
+        update={"path": (path.resolve().parent / checked.source.path).resolve()}
+    )
+    return _checked(path, checked, source)
+
+
+def _checked(path: Path, document: _Document, source: SourceDeclaration) -> TableDeclaration:
+    for place, entry in enumerate(document.columns):
+        try:
+            entry.column()
+        except CallError as fault:
+            raise _bad(path, f"`columns.{place}` (`{entry.name}`): {fault.message}") from None
+    _check_source(path, document.source)
+    declaration = TableDeclaration(
+        name=document.name,
+        meaning=document.meaning,
+        source=source,
+        columns=document.columns,
+        disclosure=document.disclosure,
+        out_of_bounds=document.out_of_bounds,
+    )
+    try:
+        check_text(document.meaning, "meaning of the table", MAX_MEANING_CHARS)
+        declaration.schema()
+    except CallError as fault:
+        raise _bad(path, fault.message) from None
+    return declaration
+
+
+def _check_source(path: Path, source: SourceDeclaration) -> None:
+    if (source.type == "duckdb") is (source.table is None):
+        what = "a table" if source.type == "duckdb" else "no table"
+        raise _bad(path, f"`source.table`: expected {what} for a source of type `{source.type}`")
+    given = [name for name in ("delimiter", "encoding", "null_values") if getattr(source, name)]
+    if given and source.type != "csv":
+        raise _bad(path, f"`source.{given[0]}`: expected only for a source of type `csv`")
+
+
+def _bound(value: int | float | str | None) -> Decimal | None:
+    return None if value is None else parse_decimal(str(value))
+
+
+def _explain(fault: ValidationError) -> str:
+    """The first fault in the house's form. Union members of one key read as one."""
+    first = fault.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if not _is_union_member(str(part)))
+    if first["type"] == "extra_forbidden":
+        return f"`{place}`: expected only known keys, got an unknown one"
+    if first["type"] == "missing":
+        return f"`{place}`: expected a value, got none"
+    expected = first["msg"].removeprefix("Input should be ").replace("'", "`")
+    shown = str(first["input"])[:_SHOWN_CHARS]
+    return f"`{place}`: expected {expected[:1].lower()}{expected[1:]}, got `{shown}`"
+
+
+def _is_union_member(part: str) -> bool:
+    return part in ("bool", "int", "str", "float", "[key]")
+
+
+def _bad(path: Path, message: str) -> CallError:
+    return CallError("table_declaration", f"`{path}`: {message}")

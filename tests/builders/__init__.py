@@ -1,0 +1,1 @@
+"""Small real federations for tests: true keys and certificates, no network."""

@@ -1,0 +1,499 @@
+"""The life of a job: a table of what may happen to one, then every order of events."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from yumen_core.jobs.machine import (
+    Admitted,
+    Cancelled,
+    Effect,
+    Event,
+    Finish,
+    Job,
+    Limits,
+    NodeAbsent,
+    NodeAccepted,
+    NodeDenied,
+    NodeFailed,
+    Propose,
+    Refused,
+    Round,
+    RoundDone,
+    StartRound,
+    State,
+    Step,
+    Tick,
+    advance,
+    fail,
+    restarted,
+)
+from yumen_core.policy.denial import Denial
+
+LIMITS = Limits(decision_ms=15, round_ms=120)
+NODES = ("a", "b", "c", "d")
+EXPIRES = 1000
+
+
+def denial(node: str, message: str = "expected another purpose, got `pricing`") -> Denial:
+    return Denial(node, "purpose", message, "purpose", "pricing", "research", "ask for research")
+
+
+def new_job(min_nodes: int = 3, nodes: Sequence[str] = NODES) -> Job:
+    return Job("job", min_nodes, dict.fromkeys(nodes, Step.ASKED), expires_at_ms=EXPIRES)
+
+
+def play(
+    events: Sequence[Event | tuple[int, Event]], *, min_nodes: int = 3
+) -> tuple[Job, list[Effect]]:
+    """The job after `events`, each at its own time (0 where none is given), and all effects."""
+    job, seen = new_job(min_nodes), []
+    for item in events:
+        now_ms, event = item if isinstance(item, tuple) else (0, item)
+        job, effects = advance(job, event, now_ms=now_ms, limits=LIMITS)
+        seen += effects
+    return job, seen
+
+
+def accepted(*nodes: str) -> list[Event]:
+    return [NodeAccepted(node) for node in nodes]
+
+
+def done(round_: Round, *nodes: str) -> list[Event]:
+    return [RoundDone(node, round_) for node in nodes]
+
+
+RUNNING: list[Event] = [Admitted(), *accepted(*NODES)]
+SUMMING: list[Event] = [*RUNNING, *done(Round.SUPPORT, *NODES)]
+ALL = StartRound(Round.SUPPORT, NODES, NODES)
+ALL_SUM = StartRound(Round.SUM, NODES, NODES)
+ASK = Propose(NODES)
+NO = "expected another purpose, got `pricing`"
+
+# name, events, state, reason, effects, minimum of nodes
+SCENARIOS: list[tuple[str, list, State, str, list[Effect], int]] = [
+    ("nothing yet", [], State.SUBMITTED, "", [], 3),
+    ("refused here", [Refused((denial("hub"),))], State.DENIED, f"{NO} (at hub)", [Finish()], 3),
+    (
+        "many refusals are cut to three",
+        [Refused(tuple(denial(n, f"no {n}") for n in NODES))],
+        State.DENIED,
+        "no a (at a); no b (at b); no c (at c)",
+        [Finish()],
+        3,
+    ),
+    ("admitted", [Admitted()], State.DECIDING, "", [ASK], 3),
+    ("admitted twice", [Admitted(), Admitted()], State.DECIDING, "", [ASK], 3),
+    ("refused too late", [Admitted(), Refused(())], State.DECIDING, "", [ASK], 3),
+    ("an answer before it is asked", accepted("a"), State.SUBMITTED, "", [], 3),
+    (
+        "a stranger's answer",
+        [Admitted(), *accepted("x", "a")],
+        State.DECIDING,
+        "",
+        [ASK],
+        3,
+    ),
+    ("all accept", RUNNING, State.RUNNING, "", [ASK, ALL], 4),
+    (
+        "one denies, three are enough",
+        [Admitted(), NodeDenied("b", (denial("b"),)), *accepted("a", "c", "d")],
+        State.RUNNING,
+        "",
+        [ASK, StartRound(Round.SUPPORT, ("a", "c", "d"), ("a", "c", "d"))],
+        3,
+    ),
+    (
+        "one denies, all are needed",
+        [Admitted(), NodeDenied("b", (denial("b"),)), *accepted("a", "c", "d")],
+        State.DENIED,
+        f"{NO} (at b)",
+        [ASK, Finish()],
+        4,
+    ),
+    (
+        "one is away, all are needed",
+        [Admitted(), NodeAbsent("b"), *accepted("a", "c", "d")],
+        State.INSUFFICIENT_NODES,
+        "expected 4 nodes to take part, got 3; not reached: b",
+        [ASK, Finish()],
+        4,
+    ),
+    (
+        "silent until the deadline, three are enough",
+        [Admitted(), *accepted("a", "b", "c"), (15, Tick())],
+        State.RUNNING,
+        "",
+        [ASK, StartRound(Round.SUPPORT, ("a", "b", "c"), ("a", "b", "c"))],
+        3,
+    ),
+    (
+        "silent until the deadline, too few",
+        [Admitted(), *accepted("a", "b"), (15, Tick())],
+        State.INSUFFICIENT_NODES,
+        "expected 3 nodes to take part, got 2; not reached: c, d",
+        [ASK, Finish()],
+        3,
+    ),
+    (
+        "not yet the deadline",
+        [Admitted(), *accepted("a", "b", "c"), (14, Tick())],
+        State.DECIDING,
+        "",
+        [ASK],
+        3,
+    ),
+    (
+        "a second word does not count",
+        [Admitted(), *accepted("a"), NodeDenied("a", (denial("a"),)), *accepted("b", "c", "d")],
+        State.RUNNING,
+        "",
+        [ASK, ALL],
+        4,
+    ),
+    ("three supports of four", [*RUNNING, *done(Round.SUPPORT, *"abc")], State.RUNNING, "",
+     [ASK, ALL], 3),
+    ("all supports", SUMMING, State.RUNNING, "", [ASK, ALL, ALL_SUM], 3),
+    (
+        "one node supports four times",
+        [*RUNNING, *done(Round.SUPPORT, *"aaaa")],
+        State.RUNNING,
+        "",
+        [ASK, ALL],
+        3,
+    ),
+    (
+        "a contribution before all supports",
+        [*RUNNING, *done(Round.SUPPORT, *"abc"), *done(Round.SUM, *NODES)],
+        State.RUNNING,
+        "",
+        [ASK, ALL],
+        3,
+    ),
+    (
+        "a late support in the sum",
+        [*SUMMING, *done(Round.SUPPORT, "a"), *done(Round.SUM, *"bcd")],
+        State.RUNNING,
+        "",
+        [ASK, ALL, ALL_SUM],
+        3,
+    ),
+    (
+        "done",
+        [*SUMMING, *done(Round.SUM, *NODES)],
+        State.SUCCEEDED,
+        "",
+        [ASK, ALL, ALL_SUM, Finish()],
+        3,
+    ),
+    (
+        "done, then everything else",
+        [*SUMMING, *done(Round.SUM, *NODES), Cancelled("li"), NodeAbsent("a"), (EXPIRES, Tick())],
+        State.SUCCEEDED,
+        "",
+        [ASK, ALL, ALL_SUM, Finish()],
+        3,
+    ),
+    (
+        "lost in the support round",
+        [*RUNNING, *done(Round.SUPPORT, "b"), NodeAbsent("b")],
+        State.NODE_LOST,
+        "its connection was lost and did not come back (at b)",
+        [ASK, ALL, Finish()],
+        3,
+    ),
+    (
+        "lost in the sum",
+        [*SUMMING, *done(Round.SUM, "a"), NodeAbsent("b")],
+        State.NODE_LOST,
+        "its connection was lost and did not come back (at b)",
+        [ASK, ALL, ALL_SUM, Finish()],
+        3,
+    ),
+    (
+        "lost after its contribution",
+        [*SUMMING, *done(Round.SUM, "a"), NodeAbsent("a"), *done(Round.SUM, *"bcd")],
+        State.SUCCEEDED,
+        "",
+        [ASK, ALL, ALL_SUM, Finish()],
+        3,
+    ),
+    (
+        "one that was never in is lost",
+        [Admitted(), NodeAbsent("d"), *accepted("a", "b", "c"), NodeAbsent("d")],
+        State.RUNNING,
+        "",
+        [ASK, StartRound(Round.SUPPORT, ("a", "b", "c"), ("a", "b", "c"))],
+        3,
+    ),
+    (
+        "late in the support round",
+        [*RUNNING, *done(Round.SUPPORT, "a", "c"), (120, Tick())],
+        State.NODE_LOST,
+        "its part of the round did not come in time (at b, d)",
+        [ASK, ALL, Finish()],
+        3,
+    ),
+    (
+        "late in the sum",
+        [*SUMMING, *done(Round.SUM, "a", "b", "c"), (120, Tick())],
+        State.NODE_LOST,
+        "its part of the round did not come in time (at d)",
+        [ASK, ALL, ALL_SUM, Finish()],
+        3,
+    ),
+    (
+        "a node cannot go on",
+        [*RUNNING, NodeFailed("c", "expected a table `heart`, got none")],
+        State.FAILED,
+        "expected a table `heart`, got none (at c)",
+        [ASK, ALL, Finish()],
+        3,
+    ),
+    (
+        "a node that is not in cannot fail it",
+        [Admitted(), NodeAbsent("d"), *accepted("a", "b", "c"), NodeFailed("d", "no")],
+        State.RUNNING,
+        "",
+        [ASK, StartRound(Round.SUPPORT, ("a", "b", "c"), ("a", "b", "c"))],
+        3,
+    ),
+    ("cancelled", [Cancelled("li")], State.CANCELLED, "cancelled by `li`", [Finish()], 3),
+    (
+        "expired before it was admitted",
+        [(EXPIRES, Tick())],
+        State.EXPIRED,
+        "the job's own time was over before it ended",
+        [Finish()],
+        3,
+    ),
+    (
+        "expired while it ran",
+        [*RUNNING, (EXPIRES, Tick())],
+        State.EXPIRED,
+        "the job's own time was over before it ended",
+        [ASK, ALL, Finish()],
+        3,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "reason", "effects", "min_nodes"),
+    [scenario[1:] for scenario in SCENARIOS],
+    ids=[scenario[0] for scenario in SCENARIOS],
+)
+def test_scenario(
+    events: list, state: State, reason: str, effects: list[Effect], min_nodes: int
+) -> None:
+    job, seen = play(events, min_nodes=min_nodes)
+    assert (job.state, job.reason) == (state, reason)
+    assert seen == effects
+
+
+def test_a_round_decided_by_the_deadline_has_a_deadline_of_its_own() -> None:
+    job, _ = play([Admitted(), *accepted("a", "b", "c"), (15, Tick())])
+    assert job.deadline_ms == 15 + LIMITS.round_ms
+
+
+def test_no_deadline_passes_the_expiry() -> None:
+    job, _ = play([(EXPIRES - 1, Admitted())])
+    assert job.deadline_ms == EXPIRES
+    for node in NODES:
+        job, _ = advance(job, NodeAccepted(node), now_ms=EXPIRES - 1, limits=LIMITS)
+    assert (job.state, job.deadline_ms) == (State.RUNNING, EXPIRES)
+
+
+def test_denials_are_kept_for_the_requester() -> None:
+    first, second = denial("a"), denial("b", "no rows")
+    job, _ = play([Admitted(), NodeDenied("a", (first,)), NodeDenied("b", (second,))])
+    assert job.denials == (first, second)
+    assert job.at(Step.DENIED) == ("a", "b")
+
+
+def test_a_restart_takes_a_running_job_back_to_its_first_round() -> None:
+    job, _ = play([*SUMMING, *done(Round.SUM, "a", "b")])
+    again = restarted(job, now_ms=500, limits=LIMITS)
+    assert (again.state, again.round, again.participants) == (State.RUNNING, Round.SUPPORT, NODES)
+    assert again.at(Step.ACCEPTED) == NODES
+    assert again.deadline_ms == 620
+
+
+def test_a_restart_leaves_answers_alone_and_gives_the_others_time() -> None:
+    job, _ = play([Admitted(), *accepted("a"), NodeDenied("b", (denial("b"),))])
+    again = restarted(job, now_ms=500, limits=LIMITS)
+    assert again == replace(job, deadline_ms=515)
+
+
+def test_a_job_whose_admission_a_restart_cut_off_ends() -> None:
+    job = restarted(new_job(), now_ms=500, limits=LIMITS)
+    job, effects = advance(job, Tick(), now_ms=514, limits=LIMITS)
+    assert (job.state, effects) == (State.SUBMITTED, ())
+    job, effects = advance(job, Tick(), now_ms=515, limits=LIMITS)
+    assert (job.state, effects) == (State.FAILED, (Finish(),))
+    assert job.reason == "the coordinator stopped before it had decided on the job"
+
+
+def test_a_restart_does_not_change_an_ended_job() -> None:
+    job, _ = play([Cancelled("li")])
+    assert restarted(job, now_ms=500, limits=LIMITS) is job
+
+
+def test_a_fault_found_after_the_last_event() -> None:
+    job = fail(new_job(), "the sum failed")
+    assert (job.state, job.reason) == (State.FAILED, "the sum failed")
+
+
+def test_what_is_open_and_what_has_ended() -> None:
+    still_open = {state for state in State if not state.ended}
+    assert still_open == {
+        State.SUBMITTED,
+        State.DECIDING,
+        State.AWAITING_APPROVAL,
+        State.RUNNING,
+    }
+
+
+nodes = st.sampled_from((*NODES, "stranger"))
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Events in any order, at any time, with restarts between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ms = 0
+        self.job = new_job()
+        self.effects: tuple[Effect, ...] = ()
+        self.ended: Job | None = None
+        self.fixed: tuple[str, ...] = ()
+        self.accepted: set[str] = set()
+        self.supported: set[str] = set()
+
+    @initialize(min_nodes=st.integers(3, 4), admit=st.booleans())
+    def begin(self, min_nodes: int, admit: bool) -> None:
+        self.job = new_job(min_nodes)
+        if admit:
+            self.feed(Admitted())
+
+    def feed(self, event: Event) -> None:
+        before = self.job
+        self.job, self.effects = advance(before, event, now_ms=self.now_ms, limits=LIMITS)
+        if self.job == before:
+            assert self.effects == ()
+        for effect in self.effects:
+            self.check(effect)
+        assert (Finish() in self.effects) == (self.job.state.ended and not before.state.ended)
+
+    def check(self, effect: Effect) -> None:
+        if isinstance(effect, Propose):
+            assert set(effect.nodes) <= set(NODES)
+        if not isinstance(effect, StartRound):
+            return
+        assert effect.participants == self.job.participants == effect.nodes
+        if effect.round is Round.SUM:
+            assert self.supported >= set(effect.participants)
+
+    @rule()
+    def admit(self) -> None:
+        self.feed(Admitted())
+
+    @rule()
+    def refuse(self) -> None:
+        self.feed(Refused((denial("hub"),)))
+
+    @rule(node=nodes)
+    def accept(self, node: str) -> None:
+        if self.job.state is State.DECIDING and self.job.steps.get(node) is Step.ASKED:
+            self.accepted.add(node)
+        self.feed(NodeAccepted(node))
+
+    @precondition(lambda self: self.job.state is State.DECIDING)
+    @rule()
+    def all_accept(self) -> None:
+        for node in NODES:
+            self.accept(node)
+
+    @rule(node=nodes)
+    def deny(self, node: str) -> None:
+        self.feed(NodeDenied(node, (denial(node),)))
+
+    @rule(node=nodes)
+    def away(self, node: str) -> None:
+        self.feed(NodeAbsent(node))
+
+    @rule(node=nodes, round_=st.sampled_from(Round))
+    def part(self, node: str, round_: Round) -> None:
+        if round_ is Round.SUPPORT and self.job.round is Round.SUPPORT:
+            self.supported.add(node)
+        self.feed(RoundDone(node, round_))
+
+    @precondition(lambda self: self.job.round is not None)
+    @rule(but=nodes)
+    def nearly_all_parts(self, but: str) -> None:
+        round_ = self.job.round
+        assert round_ is not None
+        for node in self.job.participants:
+            if node != but:
+                self.part(node, round_)
+
+    @rule(node=nodes)
+    def break_down(self, node: str) -> None:
+        self.feed(NodeFailed(node, "no"))
+
+    @rule(chance=st.integers(0, 9))
+    def cancel(self, chance: int) -> None:
+        if chance == 0:
+            self.feed(Cancelled("li"))
+
+    @rule(ms=st.integers(0, 130))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+        self.feed(Tick())
+
+    @rule()
+    def restart(self) -> None:
+        self.job = restarted(self.job, now_ms=self.now_ms, limits=LIMITS)
+        self.supported.clear()  # what had arrived was in memory only
+
+    @invariant()
+    def an_ended_job_never_changes(self) -> None:
+        if self.ended is not None:
+            assert self.job is self.ended
+        elif self.job.state.ended:
+            self.ended = self.job
+
+    @invariant()
+    def participants_are_fixed_once(self) -> None:
+        if self.fixed:
+            assert self.job.participants == self.fixed
+        elif self.job.participants:
+            self.fixed = self.job.participants
+            assert len(self.fixed) >= self.job.min_nodes
+            assert set(self.fixed) <= self.accepted
+        assert self.job.state is not State.SUCCEEDED or self.fixed
+
+    @invariant()
+    def an_end_says_why(self) -> None:
+        if self.job.state.ended and self.job.state is not State.SUCCEEDED:
+            assert self.job.reason
+
+    @invariant()
+    def time_ends_it(self) -> None:
+        """Ticks at its deadlines alone bring the job to an end, by its expiry at the latest."""
+        job, now_ms = self.job, self.now_ms
+        for _ in range(4):
+            if job.state.ended:
+                return
+            # A job that is not admitted yet has no deadline but its expiry.
+            due_ms = min(job.deadline_ms or EXPIRES, EXPIRES)
+            now_ms = max(now_ms, due_ms)
+            job, _ = advance(job, Tick(), now_ms=now_ms, limits=LIMITS)
+        raise AssertionError(f"still {job.state} after every deadline")
+
+
+AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+test_any_order = AnyOrder.TestCase
