@@ -14,7 +14,7 @@ from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.job_id import check_job_id
-from yumen_core.jobs.machine import Refused
+from yumen_core.jobs.machine import Admitted, Refused
 from yumen_core.jobs.spec import parse_spec
 from yumen_core.log import TileLog
 from yumen_core.rpc import chunks, faults
@@ -154,11 +154,14 @@ class FederationService(federation_pb2_grpc.FederationServicer):
             )
         plan = ruling.question.plan
         slots = answer_slots(plan)
-        self._scheduler.new_job(opened, envelope, request.public_key, plan, slots)
-        if ruling.accepted:
-            self._scheduler.admit(spec.job_id)
-        else:
-            self._scheduler.apply(spec.job_id, Refused(ruling.denials))
+        self._scheduler.submit(
+            opened,
+            envelope,
+            request.public_key,
+            plan,
+            slots,
+            Admitted() if ruling.accepted else Refused(ruling.denials),
+        )
         return federation_pb2.SubmitResponse(
             status=self._status(spec.job_id, caller), decision=ruling.envelope.to_proto()
         )
@@ -257,7 +260,16 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         return stored
 
     def _status(self, job_id: str, caller: Identity) -> job_pb2.JobStatus:
-        return self._stored_status(self._job_of(job_id, caller))
+        active = self._scheduler.active(job_id)
+        owner = active is not None and active.opened.spec.requester == caller
+        if active is None or not (owner or caller.role is Role.AUDITOR):
+            return self._stored_status(self._job_of(job_id, caller))
+        return status_of(
+            active.job,
+            active.opened.spec,
+            submitted_at_ms=active.submitted_at_ms,
+            updated_at_ms=self._membership.clock.now_ms(),
+        )
 
     def _stored_status(self, stored: StoredJob) -> job_pb2.JobStatus:
         envelope = envelope_pb2.Envelope.FromString(stored.envelope)

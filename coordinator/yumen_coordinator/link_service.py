@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator
 
@@ -173,24 +172,19 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
             return  # the job ended meanwhile
         if decision.spec_digest != digest:
             raise PeerError("signature", "expected a decision on the job sent, got on another")
+        if active is not None:
+            self._scheduler.decided(node, decision, envelope)
+            return
         self._log.record(
             Act.DECISION,
             subject={"job": decision.job_id, "node": node},
             digests={"decision": opened.digest, "policies": decision.policy_digest},
             detail={"accepted": decision.accepted, "log_index": decision.log_index},
         )
-        if active is None:
-            self._checks.decided(node, decision.job_id, envelope)
-        else:
-            self._scheduler.decided(node, decision, envelope)
+        self._checks.decided(node, decision.job_id, envelope)
 
     def _support(self, node: str, frame: link_pb2.SupportFrame) -> None:
         envelope = SignedEnvelope.from_proto(frame.support)
         if len(envelope.payload) > 4 << 20:
             raise PeerError("payload_too_large", "expected a support share of 4 MiB at most")
-        self._log.record(
-            Act.SUPPORT,
-            subject={"job": frame.job_id, "node": node},
-            digests={"share": hashlib.sha256(envelope.payload).digest()},
-        )
         self._scheduler.supported(node, frame.job_id, envelope)

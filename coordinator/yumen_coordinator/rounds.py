@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from yumen_core.errors import PeerError
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.jobs.admission import OpenedJob
 from yumen_core.jobs.machine import Job
+from yumen_core.log import Act, Entry
+from yumen_core.log.entry import Value
 from yumen_core.rpc.chunks import Joiner
 from yumen_core.rpc.v1 import envelope_pb2
 from yumen_core.securesum import Adder, BfvPublicKey
@@ -37,10 +40,24 @@ class ActiveJob:
     supports: dict[str, SignedEnvelope] = field(default_factory=dict)
     contributed: dict[str, bytes] = field(default_factory=dict)
     received_bytes: int = 0
+    unlogged: list[Entry] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
     _joiners: dict[str, Joiner] = field(default_factory=dict)
     _adder: Adder | None = None
+
+    def learned(
+        self,
+        now_ms: int,
+        act: Act,
+        node: str,
+        *,
+        digests: Mapping[str, bytes] | None = None,
+        detail: Mapping[str, Value] | None = None,
+    ) -> None:
+        """Note an act of `node`, to be logged before anything follows from it."""
+        subject = {"job": self.job.job_id, "node": node}
+        self.unlogged.append(Entry(now_ms, act, subject, digests or {}, detail or {}))
 
     def announce(self) -> None:
         """Wake everyone who watches this job."""

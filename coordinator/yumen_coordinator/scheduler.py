@@ -1,12 +1,13 @@
 """Drives every open job: feeds events to its state machine, stores it, carries out the effects.
 
-The order within one event is fixed: log what happened, store the job's new state, then send. The
+The order within one event is fixed: store the job's new state, log what led to it, then send. The
 machine decides; nothing here does. All methods run on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 
 from yumen_core.clock import Clock
@@ -16,7 +17,7 @@ from yumen_core.jobs import machine
 from yumen_core.jobs.admission import OpenedJob
 from yumen_core.jobs.decision import Decision
 from yumen_core.jobs.machine import Job, Limits, Round, State, Step
-from yumen_core.log import Act, TileLog
+from yumen_core.log import Act, Entry, TileLog
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.sql import Plan
 
@@ -52,17 +53,25 @@ class Scheduler:
 
     # Admission and restart ----------------------------------------------------------------------
 
-    def new_job(
-        self, opened: OpenedJob, envelope: SignedEnvelope, public_key: bytes, plan: Plan, slots: int
-    ) -> ActiveJob:
-        """Store a verified job in state `submitted`. Raises `PeerError` (`replay`)."""
+    def submit(
+        self,
+        opened: OpenedJob,
+        envelope: SignedEnvelope,
+        public_key: bytes,
+        plan: Plan,
+        slots: int,
+        ruling: machine.Admitted | machine.Refused,
+    ) -> None:
+        """Take up a verified job with the coordinator's ruling on it. Raises `PeerError`
+        (`replay`) where its id was used before."""
         spec, now_ms = opened.spec, self._clock.now_ms()
-        job = Job(
+        submitted = Job(
             job_id=spec.job_id,
             min_nodes=spec.min_nodes,
             steps=dict.fromkeys(spec.nodes, Step.ASKED),
             expires_at_ms=spec.expires_at_ms,
         )
+        job, effects = machine.advance(submitted, ruling, now_ms=now_ms, limits=self._limits)
         active = self._activate(job, opened, envelope, public_key, plan, slots, now_ms)
         self._store.add(
             StoredJob(
@@ -75,11 +84,7 @@ class Scheduler:
             )
         )
         self._active[job.job_id] = active
-        return active
-
-    def admit(self, job_id: str) -> None:
-        """The coordinator's policy accepted the job: ask the nodes."""
-        self.apply(job_id, machine.Admitted())
+        self._carry_out(active, effects)
 
     def restore(
         self,
@@ -167,7 +172,16 @@ class Scheduler:
         if active is None or active.job.steps.get(node) is not Step.ASKED:
             return
         active.decisions[node] = envelope
-        self._store.save_decision(decision.job_id, node, envelope.to_proto().SerializeToString())
+        active.learned(
+            self._clock.now_ms(),
+            Act.DECISION,
+            node,
+            digests={
+                "decision": hashlib.sha256(envelope.payload).digest(),
+                "policies": decision.policy_digest,
+            },
+            detail={"accepted": decision.accepted, "log_index": decision.log_index},
+        )
         if decision.accepted:
             self.apply(decision.job_id, machine.NodeAccepted(node))
         else:
@@ -181,6 +195,12 @@ class Scheduler:
         if node not in active.job.participants:
             return
         active.supports[node] = envelope
+        active.learned(
+            self._clock.now_ms(),
+            Act.SUPPORT,
+            node,
+            digests={"share": hashlib.sha256(envelope.payload).digest()},
+        )
         self.apply(job_id, machine.RoundDone(node, Round.SUPPORT))
 
     def contributed(self, node: str, job_id: str, chunk: envelope_pb2.Chunk) -> None:
@@ -193,19 +213,14 @@ class Scheduler:
         try:
             digest = active.add_chunk(node, chunk)
         except PeerError as error:
-            self._log.record(
-                Act.REFUSAL,
-                subject={"job": job_id, "node": node},
-                detail={"code": error.code, "message": error.message},
-            )
+            detail = {"code": error.code, "message": error.message}
+            active.learned(self._clock.now_ms(), Act.REFUSAL, node, detail=detail)
             self.apply(job_id, machine.NodeFailed(node, error.message))
             return
         if digest is None:
             return
-        self._log.record(
-            Act.CONTRIBUTION,
-            subject={"job": job_id, "node": node},
-            digests={"contribution": digest},
+        active.learned(
+            self._clock.now_ms(), Act.CONTRIBUTION, node, digests={"contribution": digest}
         )
         self.apply(job_id, machine.RoundDone(node, Round.SUM))
 
@@ -230,7 +245,11 @@ class Scheduler:
     # Event in, effects out ----------------------------------------------------------------------
 
     def apply(self, job_id: str, event: machine.Event) -> None:
-        """Feed one event: store the new state, then carry out its effects, in order."""
+        """Feed one event; where effects follow, log and store first, then carry them out.
+
+        An answer that changes nothing yet is kept in memory only: after a restart its node gives
+        it again.
+        """
         active = self._active.get(job_id)
         if active is None:
             return
@@ -239,12 +258,25 @@ class Scheduler:
         )
         if job is active.job:
             return
-        if job.state.ended:
-            active.job = job
+        before, active.job = active.job, job
+        if effects and not job.state.ended and not _repeats_after_restart(before, job):
+            self._store.save(
+                job,
+                now_ms=self._clock.now_ms(),
+                decisions={
+                    node: envelope.to_proto().SerializeToString()
+                    for node, envelope in active.decisions.items()
+                },
+            )
+        self._carry_out(active, effects)
+
+    def _carry_out(self, active: ActiveJob, effects: tuple[machine.Effect, ...]) -> None:
+        """The effects of an event, after what led to them is in the log."""
+        if active.job.state.ended:
             self._finish(active)
             return
-        self._store.save(job, now_ms=self._clock.now_ms())
-        active.job = job
+        if effects:
+            self._log_learned(active)
         self._arm(active)
         for effect in effects:
             match effect:
@@ -257,7 +289,14 @@ class Scheduler:
                     raise AssertionError("only an ended job finishes")
         active.announce()
         for effect in effects:
-            self._tell_who_is_away(job_id, effect)
+            self._tell_who_is_away(active.job.job_id, effect)
+
+    def _log_learned(self, active: ActiveJob, *more: Entry) -> None:
+        """Write what nodes did since the last effect, in one durable step."""
+        entries = [*active.unlogged, *more]
+        active.unlogged.clear()
+        if entries:
+            self._log.append_many([entry.encode() for entry in entries])
 
     def _tell_who_is_away(self, job_id: str, effect: machine.Effect) -> None:
         """Nodes whose grace time was over before they were asked: no timer will speak for them."""
@@ -311,15 +350,19 @@ class Scheduler:
                 _LOG.exception("job %s: the sum failed", job.job_id)
                 active.job = job = machine.fail(job, error.message)
         outcome = outcome_of(active, now_ms=now_ms, total_bytes=len(total))
-        self._log.record(
-            Act.RELEASE if job.state is State.SUCCEEDED else Act.JOB_ENDED,
-            subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
-            digests={"spec": active.opened.digest},
-            detail={
-                "state": job.state.value,
-                "reason": job.reason,
-                "participants": list(job.participants),
-            },
+        self._log_learned(
+            active,
+            Entry(
+                now_ms,
+                Act.RELEASE if job.state is State.SUCCEEDED else Act.JOB_ENDED,
+                subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
+                digests={"spec": active.opened.digest},
+                detail={
+                    "state": job.state.value,
+                    "reason": job.reason,
+                    "participants": list(job.participants),
+                },
+            ),
         )
         self._store.save_result(job, outcome.SerializeToString(), total, now_ms=now_ms)
         del self._active[job.job_id]
@@ -352,3 +395,9 @@ class Scheduler:
         self.apply(job_id, machine.Tick())
         if job_id in self._active:
             self._arm(active)
+
+
+def _repeats_after_restart(before: Job, after: Job) -> bool:
+    """Whether a restart from `before` would come to `after` again by itself: a running job goes
+    back to its first round in any case."""
+    return before.state is State.RUNNING and after.state is State.RUNNING

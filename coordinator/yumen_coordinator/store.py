@@ -11,11 +11,21 @@ row each, so the event loop that calls them is never held for longer than a comm
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sqlalchemy import BigInteger, Engine, LargeBinary, String, create_engine, delete, event, select
+from sqlalchemy import (
+    BigInteger,
+    Engine,
+    LargeBinary,
+    String,
+    create_engine,
+    delete,
+    event,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from yumen_core.errors import PeerError
@@ -130,19 +140,16 @@ class Store:
             used = session.get(_SeenRow, job_id) or session.get(_JobRow, job_id)
             return used is not None
 
-    def save(self, job: Job, *, now_ms: int) -> None:
-        """Store the job's new state."""
+    def save(self, job: Job, *, now_ms: int, decisions: Mapping[str, bytes] | None = None) -> None:
+        """Store the job's new state with the signed decisions behind it, by node; a decision that
+        is stored already stays as it is."""
         with Session(self._engine) as session, session.begin():
-            row = session.get_one(_JobRow, job.job_id)
-            row.state = job.state.value
-            row.machine = _dump(job)
-            row.updated_at_ms = now_ms
-
-    def save_decision(self, job_id: str, node: str, envelope: bytes) -> None:
-        """Keep a node's signed decision; the first one stays."""
-        with Session(self._engine) as session, session.begin():
-            if session.get(_DecisionRow, (job_id, node)) is None:
-                session.add(_DecisionRow(job_id=job_id, node=node, envelope=envelope))
+            self._update(session, job, now_ms)
+            held = select(_DecisionRow.node).where(_DecisionRow.job_id == job.job_id)
+            known = set(session.scalars(held)) if decisions else set()
+            for node, envelope in (decisions or {}).items():
+                if node not in known:
+                    session.add(_DecisionRow(job_id=job.job_id, node=node, envelope=envelope))
 
     def decisions(self, job_id: str) -> dict[str, bytes]:
         with Session(self._engine) as session:
@@ -152,13 +159,18 @@ class Store:
     def save_result(self, job: Job, outcome: bytes, total: bytes, *, now_ms: int) -> None:
         """Store the final state and the encrypted sum in one transaction: both or neither."""
         with Session(self._engine) as session, session.begin():
-            row = session.get_one(_JobRow, job.job_id)
-            row.state = job.state.value
-            row.machine = _dump(job)
-            row.updated_at_ms = now_ms
+            self._update(session, job, now_ms)
             session.add(
                 _ResultRow(job_id=job.job_id, outcome=outcome, sum=total, stored_at_ms=now_ms)
             )
+
+    @staticmethod
+    def _update(session: Session, job: Job, now_ms: int) -> None:
+        """Raises `KeyError` for a job that was never added."""
+        values = {"state": job.state.value, "machine": _dump(job), "updated_at_ms": now_ms}
+        done = session.execute(update(_JobRow).where(_JobRow.job_id == job.job_id).values(values))
+        if done.rowcount != 1:  # type: ignore[attr-defined]
+            raise KeyError(job.job_id)
 
     def result(self, job_id: str) -> tuple[bytes, bytes] | None:
         """The stored outcome and encrypted sum, if the job has one."""

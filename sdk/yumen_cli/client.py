@@ -116,7 +116,7 @@ def query(
 
 def jobs(
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=1, max=1000, help="How many at most.")
+        int, typer.Option("--limit", metavar="N", min=1, max=500, help="How many at most.")
     ] = 20,
     identity: IdentityFolder = None,
     coordinator: Coordinator = None,

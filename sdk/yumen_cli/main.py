@@ -9,12 +9,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import click
+import typer
 from yumen_core.errors import YumenError
 
 from yumen_cli import authority, client, coordinator, demo_command, failures, log, node, user
 from yumen_cli.plain import group
+from yumen_cli.terminal import say
 
 app = group(
     "Compute together on data that never leaves its institution.\n\n"
@@ -24,8 +27,21 @@ app = group(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"yumen {version('yumen')}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
     """Only here so that the root itself is a group."""
 
 

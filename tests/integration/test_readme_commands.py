@@ -92,7 +92,7 @@ def test_the_federation_by_hand(checkout: Path) -> None:
     assert (rows["Female"]["patients"], rows["Female"]["_nodes"]) == (188, 3)
     assert (rows["Male"]["patients"], rows["Male"]["_nodes"]) == (726, 4)
     assert rows["Female"]["mean_chol"] is None
-    assert "4 kinds of pain" in done.stdout
+    assert "3 kinds of pain, 870 patients" in done.stdout
     assert "insurance-pricing" in done.stdout
 
 

@@ -19,13 +19,14 @@ from yumen_core.sql.evaluate import Cell, evaluate, to_float
 from yumen_core.sql.expression import Apply, Expr, Kind, Op
 from yumen_core.sql.layout import leaves, measures_in
 from yumen_core.sql.operators import EXACT_LIMIT
-from yumen_core.sql.plan import Function, Measure, Ordering, Output, Plan
+from yumen_core.sql.plan import Function, Measure, Ordering, Output, Plan, SumKind
 from yumen_core.sql.select import NODES_COLUMN
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _INT64 = 1 << 63
+MAX_CONTRIBUTIONS = 255
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def _measure(plan: Plan, measure: Measure, totals: Sequence[int]) -> Cell:
         case Function.AVG:
             count, total = quantities
             return to_float(total / count) if count else None
-    variance = _variance(*quantities)
+    resolutions = [_resolution(plan, value) for value in measure.values]
+    variance = _variance(quantities, resolutions)
     if variance is None or measure.function is Function.VAR_SAMP:
         return None if variance is None else to_float(variance)
     return math.sqrt(to_float(variance))
@@ -143,12 +145,26 @@ def _quantity(plan: Plan, index: int, total: int) -> Fraction:
     return Fraction(int(total), 10**value.scale) * Fraction(2) ** value.exponent
 
 
-def _variance(count: Fraction, total: Fraction, squares: Fraction) -> Fraction | None:
-    """Sample variance in rationals: nothing cancels. A float's fixed point may leave it a trace
-    below 0."""
+def _resolution(plan: Plan, index: int) -> Fraction:
+    """How far rounding to fixed point can move a float's total; 0 for exact values."""
+    value = plan.layout.values[index]
+    rounded = value.argument is not None and plan.arguments[value.argument].kind is Kind.FLOAT
+    if not rounded or value.kind is SumKind.COUNT:
+        return Fraction(0)
+    return MAX_CONTRIBUTIONS * Fraction(2) ** value.exponent
+
+
+def _variance(quantities: Sequence[Fraction], resolutions: Sequence[Fraction]) -> Fraction | None:
+    """Sample variance in rationals: nothing cancels. A sum of squares around the mean below the
+    fixed point's resolution is 0, as it is where all values are one."""
+    count, total, squares = quantities
     if count < 2:
         return None
-    return max(Fraction(0), squares - total * total / count) / (count - 1)
+    mean = total / count
+    centred = squares - total * mean
+    if centred <= resolutions[2] + 2 * abs(mean) * resolutions[1]:
+        return Fraction(0)
+    return centred / (count - 1)
 
 
 def _nodes_behind(expr: Expr, row: _Row) -> int:

@@ -155,12 +155,11 @@ class _Query:
     def is_lossy(self, raw: Sequence[object]) -> bool:
         """Whether some mean is far above its deviation (one pass, not centred)."""
         for argument in self.spread:
-            mean, _, variance = (raw[at] for at in self._spread_columns(argument))
-            if (
-                isinstance(mean, float)
-                and isinstance(variance, float)
-                and 0 < variance < mean * mean / _TRUSTED_RATIO**2
-            ):
+            mean, count, variance = (raw[at] for at in self._spread_columns(argument))
+            if not isinstance(mean, float) or not isinstance(variance, float):
+                continue
+            # Where all values are one, the mean's rounding would differ between nodes.
+            if _whole(count) > 1 and mean * mean > _TRUSTED_RATIO**2 * variance:
                 return True
         return False
 

@@ -185,7 +185,11 @@ class _Builder:
             return ()
         for name, value in group.args.items():
             if value and name != "expressions":
-                raise self._source.unsupported(group, "GROUP BY takes columns and expressions")
+                place = self._source.word("ALL", "ROLLUP", "CUBE", "GROUPING")
+                reason = "is not supported: GROUP BY takes columns and expressions"
+                raise self._source.refuse(
+                    "sql_unsupported", place or self._source.place(group), reason
+                )
         keys: list[Key] = []
         for node in group.expressions:
             written = self._meant(node)

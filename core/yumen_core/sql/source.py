@@ -21,9 +21,24 @@ MAX_DEPTH = 80
 MAX_SHOWN_CHARS = 40
 
 _SHORTER = "send a shorter statement"
-_OPENERS = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
-_CLOSERS = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
+_OPENERS = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE)
+_CLOSERS = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END)
 _UNARY = (TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE)
+# Nodes whose first words the parser does not place, those words, and what is no function's name.
+_LED = (exp.Func, exp.Case, exp.Neg, exp.Not, exp.Query)
+_LEADING = (
+    TokenType.L_PAREN,
+    TokenType.CASE,
+    TokenType.WHEN,
+    TokenType.DASH,
+    TokenType.NOT,
+    TokenType.SELECT,
+)
+_WORDS = (TokenType.AND, TokenType.OR, TokenType.WHERE, TokenType.IN, TokenType.THEN)
+_UNPLACED: dict[type[exp.Expr], tuple[str, ...]] = {
+    exp.Null: ("NULL",),
+    exp.Boolean: ("TRUE", "FALSE"),
+}
 # Words that start a construct we do not have; each is reserved in the grammar, so that an unquoted
 # column cannot bear its name.
 _REFUSED = {
@@ -89,16 +104,22 @@ class Source:
         return f"`{shown}` at line {line}, column {column}"
 
     def place(self, node: exp.Expr) -> Place:
-        """Where `node` stands: from its first to its last token that the parser placed."""
-        starts, ends = [], []
-        for part in node.walk():
-            if "start" in part.meta and "end" in part.meta:
-                starts.append(part.meta["start"])
-                ends.append(part.meta["end"] + 1)
-        if not starts:
+        """Where `node` stands: from its first to its last token, as far as the parser placed them.
+
+        The parser leaves the first word of some nodes and every closing sign unplaced; those are
+        found among the tokens beside.
+        """
+        parts = [part.meta for part in node.walk() if {"start", "end"} <= part.meta.keys()]
+        if not parts:
+            named = self.word(*_UNPLACED.get(type(node), ()))
             parent = node.parent
-            return self.place(parent) if parent is not None else Place(0, len(self.text))
-        return Place(min(starts), self._closed(min(starts), max(ends)))
+            if named is not None or parent is None:
+                return named or Place(0, len(self.text))
+            return self.place(parent)
+        start = min(meta["start"] for meta in parts)
+        if "start" not in node.meta and isinstance(node, _LED):
+            start = self._led(start)
+        return Place(start, self._closed(start, max(meta["end"] + 1 for meta in parts)))
 
     def word(self, *words: str) -> Place | None:
         """The first unquoted token that is one of `words` (upper case)."""
@@ -108,18 +129,28 @@ class Source:
                 return _token_place(token)
         return None
 
+    def _led(self, start: int) -> int:
+        """Step back over the words and signs that lead into a node that begins at `start`."""
+        before = [token for token in self._tokens if token.start < start]
+        while before and before[-1].token_type in _LEADING:
+            start = before.pop().start
+        called = self.text[start : start + 1] == "(" and before
+        if called and before[-1].text.isidentifier() and before[-1].token_type not in _WORDS:
+            start = before[-1].start
+        return start
+
     def _closed(self, start: int, end: int) -> int:
-        """Extend a stretch by the parentheses that it leaves open."""
-        inside = [token for token in self._tokens if start <= token.start < end]
-        after = [token for token in self._tokens if token.start >= end]
-        level = sum(
-            (token.token_type in _OPENERS) - (token.token_type in _CLOSERS) for token in inside
-        )
-        for token in after:
-            if level <= 0 or token.token_type not in _CLOSERS:
-                break
-            level -= 1
-            end = token.end + 1
+        """Extend a stretch by the signs that close what it leaves open."""
+        level = 0
+        for token in self._tokens:
+            if start <= token.start < end:
+                level += token.token_type in _OPENERS
+                level -= token.token_type in _CLOSERS
+            elif token.start >= end:
+                if level <= 0 or token.token_type not in _CLOSERS:
+                    break
+                level -= 1
+                end = token.end + 1
         return end
 
     def _tokenize(self) -> list[Token]:
@@ -139,8 +170,8 @@ class Source:
         level = run = 0
         for token in self._tokens:
             kind = token.token_type
-            level += kind in _OPENERS or kind is TokenType.CASE
-            level -= kind in _CLOSERS or kind is TokenType.END
+            level += kind in _OPENERS
+            level -= kind in _CLOSERS
             run = run + 1 if kind in _UNARY else 0
             if max(level, run) > MAX_DEPTH:
                 reason = f"is nested deeper than {MAX_DEPTH} levels"

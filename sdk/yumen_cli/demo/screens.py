@@ -18,7 +18,6 @@ from rich.text import Text
 
 from yumen_cli.demo.report import Answer, Attack, DemoReport, Refusal, VerifiedLog
 from yumen_cli.demo.truth import HeldCell
-from yumen_cli.failures import short_name
 from yumen_cli.terminal import clean
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Screen:
             for column in dataset.columns:
                 table.add_row(*map(_text, (column.name, column.type, column.unit, column.meaning)))
             self._console.print(table)
-            nodes = ", ".join(short_name(node.node) for node in dataset.nodes)
+            nodes = ", ".join(_name(node.node) for node in dataset.nodes)
             first = dataset.nodes[0]
             self._console.print(
                 Text(
@@ -115,8 +114,9 @@ class Screen:
         values = [cell for answer in answers for cell in answer.truth.held_values]
         self._console.print(
             Text(
-                f"Cells that stayed at a hospital, fewer than 10 rows behind them: {len(cells)}."
-                f"\nTotals not released, fewer than 3 hospitals, or not the same, behind them: {len(values)}."
+                f"{len(cells)} cells stayed at their hospital: fewer than 10 rows are behind each.\n"
+                f"{len(values)} totals were not released: fewer than 3 hospitals are behind them, or"
+                " not the same."
             )
         )
         table = _table(("group", {}), ("value", {}), ("held back at", {}), ("because", {}))
@@ -208,7 +208,7 @@ def _denials(denials: Sequence[Denial]) -> Table:
     table = _table(("hospital", {}), ("reason", {}), ("asked", {}), ("what would pass", {}))
     for denial in denials:
         passes = f"{denial.subject} {denial.allowed}: {denial.remedy}"
-        cells = (short_name(denial.node), denial.message, denial.observed, passes)
+        cells = (_name(denial.node), denial.message, denial.observed, passes)
         table.add_row(*map(_text, cells))
     return table
 
@@ -230,6 +230,11 @@ def _merge(cells: Sequence[HeldCell]) -> Iterator[tuple[str, str, str, str]]:
         found = [cell for cell in cells if (cell.group, cell.measure) == (group, measure)]
         hospitals = ", ".join(cell.hospital for cell in found)
         yield group, measure, hospitals, "; ".join(cell.reason for cell in found)
+
+
+def _name(uri: str) -> str:
+    """A node's own name; the demo's are unique."""
+    return uri.rpartition("/")[2]
 
 
 def _text(value: str) -> Text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import duckdb
@@ -20,7 +21,7 @@ from yumen_core.sql import (
     needs_centring,
     storage_type,
 )
-from yumen_core.sql.plan import Behind
+from yumen_core.sql.plan import Behind, Support
 
 Row = tuple[object, ...]
 
@@ -114,13 +115,23 @@ def add(parts: Sequence[LocalCells]) -> list[list[int]]:
 def answer(plan: Plan, nodes: Sequence[Sequence[Row]], schema: TableSchema = PEOPLE) -> Answer:
     """The result where every node releases every cell in which it has a row.
 
-    Supports count nodes only where anything stands behind them; "not zero" is read as "not null",
-    so that results compare with a plain database's.
+    "Not zero" is read as "not null", so that results compare with a plain database's.
     """
+    plan = _without_zero_rule(plan)
     parts = [node_cells(plan, rows, schema) for rows in nodes]
     present = np.max([part.supports for part in parts], axis=0)
-    flags = (present > 0).astype(int)
-    for index, support in enumerate(plan.layout.support_parts):
-        if any(behind is Behind.NOT_ZERO for _, behind in support.parts):
-            flags[:, index] = flags[:, 0]
-    return finish(plan, flags * len(parts), add(parts))
+    return finish(plan, (present > 0).astype(int) * len(parts), add(parts))
+
+
+def _without_zero_rule(plan: Plan) -> Plan:
+    supports = [
+        Support(
+            tuple(
+                (argument, Behind.NOT_NULL)
+                for argument, _ in support.parts
+                if plan.arguments[argument].nullable
+            )
+        )
+        for support in plan.layout.support_parts
+    ]
+    return replace(plan, layout=replace(plan.layout, support_parts=tuple(supports)))

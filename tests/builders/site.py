@@ -1,0 +1,164 @@
+"""A node's gate and execution over memory and one folder, without a network or a database."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from yumen_core.identity import SignedEnvelope
+from yumen_core.jobs.admission import SignedDescriptor
+from yumen_core.jobs.answer import Totals, decode_answer, payload_slots
+from yumen_core.jobs.rounds import sum_binding, support_digest
+from yumen_core.policy import PolicyBundle
+from yumen_core.rpc.v1 import job_pb2, link_pb2
+from yumen_core.securesum import Adder
+from yumen_core.securesum.contribution import open_sum, total_slots
+from yumen_core.sql import LocalCells, Plan
+from yumen_node.execution import Execution
+from yumen_node.gate import AcceptedJob, Gate, Ruling
+from yumen_node.keys import NodeKeys
+from yumen_node.publication import Publication
+from yumen_node.state import NodeState
+
+from builders.federation import Job, Node, RecordingLog, key_pair, policies
+
+MANY = (30, 40)  # rows of women and of men, both over the threshold
+AGE = 50
+
+
+class Rows:
+    """A table of patients of one age, as `heart_plan()` counts them."""
+
+    def __init__(self, women: int, men: int) -> None:
+        self.counts = (women, men)
+        self.asked = 0
+
+    def cells(self, plan: Plan, *, timeout_s: float) -> LocalCells:
+        self.asked += 1
+        supports = np.array(self.counts, dtype=np.int64).reshape(-1, 1)
+        return LocalCells(supports, [[count, count * AGE] for count in self.counts])
+
+
+class RecordingState(NodeState):
+    """A node's state that notes, in one list with the log, when it was written."""
+
+    def __init__(self, directory: Path, happened: list[object]) -> None:
+        super().__init__(directory)
+        self._happened = happened
+
+    def add_job(self, job_id: str, spec_digest: bytes, *, accepted: bool, decision: bytes) -> None:
+        super().add_job(job_id, spec_digest, accepted=accepted, decision=decision)
+        self._happened.append(("job", accepted))
+
+    def add_part(self, job_id: str, round_name: str, payload: bytes) -> None:
+        super().add_part(job_id, round_name, payload)
+        self._happened.append(("part", str(round_name)))
+
+
+class Site:
+    """One node as it stands at its institution."""
+
+    def __init__(
+        self,
+        node: Node,
+        folder: Path,
+        *,
+        counts: tuple[int, int] = MANY,
+        bundle: PolicyBundle | None = None,
+    ) -> None:
+        self.node = node
+        self.folder = folder
+        self.rows = Rows(*counts)
+        self.bundle = bundle or policies()
+        self.happened: list[object] = []
+        self.log = RecordingLog(self.happened)
+        self.start()
+
+    @property
+    def uri(self) -> str:
+        return self.node.uri
+
+    def start(self) -> None:
+        """Begin, or begin again, with what is in the folder."""
+        node = self.node
+        keys = NodeKeys(node.sealing, node.mask)
+        self.state = RecordingState(self.folder, self.happened)
+        self.publication = Publication(
+            node.membership,
+            keys,
+            {node.table.schema.name: node.table},
+            "log+key",
+            self.folder / "descriptor.bin",
+        )
+        self.gate = Gate(
+            membership=node.membership,
+            keys=keys,
+            publication=self.publication,
+            policies=self.bundle,
+            state=self.state,
+            log=self.log,  # type: ignore[arg-type]
+        )
+        self.execution = Execution(
+            membership=node.membership,
+            keys=keys,
+            state=self.state,
+            log=self.log,  # type: ignore[arg-type]
+            datasets={"heart": self.rows},  # type: ignore[dict-item]
+            query_timeout_s=5.0,
+        )
+
+    def restart(self) -> None:
+        self.state.close()
+        self.start()
+
+    def published(self) -> tuple[Node, SignedEnvelope, SignedDescriptor]:
+        """As `job_for` takes it."""
+        return self.node, *self.publication.current()
+
+    def decide(self, proposal: link_pb2.Proposal) -> Ruling:
+        return self.gate.decide(proposal)
+
+    def accept(self, job: Job) -> AcceptedJob:
+        ruling = self.gate.decide(job.proposal())
+        assert ruling.job is not None
+        return ruling.job
+
+    def support(self, job: AcceptedJob, participants: Sequence[str]) -> SignedEnvelope:
+        request = link_pb2.RoundRequest(
+            job_id=job.job_id, round=job_pb2.ROUND_SUPPORT, participants=participants
+        )
+        return asyncio.run(self.execution.support(job, request))
+
+    def contribute(
+        self, job: AcceptedJob, participants: Sequence[str], shares: Sequence[SignedEnvelope]
+    ) -> bytes:
+        request = link_pb2.RoundRequest(
+            job_id=job.job_id,
+            round=job_pb2.ROUND_SUM,
+            participants=participants,
+            supports=[share.to_proto() for share in shares],
+        )
+        return asyncio.run(self.execution.contribution(job, request))
+
+
+def added(plan: Plan, contributions: Sequence[bytes]) -> bytes:
+    """What a coordinator makes of them."""
+    adder = Adder(key_pair().public, total_slots(payload_slots(plan)))
+    for raw in contributions:
+        adder.add(raw)
+    return adder.result()
+
+
+def opened(
+    job: Job, plan: Plan, raw: bytes, participants: Sequence[str], shares: dict[str, bytes]
+) -> Totals:
+    """What the requester reads of a sum bound to the payloads of these support shares."""
+    sums = open_sum(
+        raw,
+        keypair=key_pair(),
+        job_secret=job.secret,
+        binding=sum_binding(job.spec.job_id, participants, support_digest(shares)),
+        payload_slots=payload_slots(plan),
+        contributions=len(participants),
+    )
+    return decode_answer(plan, sums, len(participants))

@@ -1,0 +1,109 @@
+"""What a node remembers: each thing once, whatever comes after, also over a restart."""
+
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from yumen_core.errors import PeerError
+from yumen_core.jobs.machine import Round
+from yumen_node.state import KnownJob, NodeState
+
+ONE, TWO = b"1" * 32, b"2" * 32
+OTHER_SET = "expected the participant set of the job's first round, got another set"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def state(folder: Path) -> Iterator[NodeState]:
+    made = NodeState(folder)
+    made.add_job("job", ONE, accepted=True, decision=b"yes")
+    yield made
+    made.close()
+
+
+def test_an_unknown_job(state: NodeState) -> None:
+    assert state.job("other") is None
+    assert state.part("other", Round.SUM) is None
+
+
+def test_a_job_is_known_as_it_was_decided(state: NodeState) -> None:
+    assert state.job("job") == KnownJob(ONE, True, b"yes", None, False)
+    state.add_job("refused", TWO, accepted=False, decision=b"no")
+    assert state.job("refused") == KnownJob(TWO, False, b"no", None, False)
+
+
+def test_a_job_id_is_decided_on_once(state: NodeState) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        state.add_job("job", TWO, accepted=False, decision=b"no")
+    assert state.job("job") == KnownJob(ONE, True, b"yes", None, False)
+
+
+def test_the_participants_are_fixed_once(state: NodeState) -> None:
+    state.fix_participants("job", ONE)
+    state.fix_participants("job", ONE)
+    with pytest.raises(PeerError) as caught:
+        state.fix_participants("job", TWO)
+    assert (caught.value.code, caught.value.message) == ("round", OTHER_SET)
+    known = state.job("job")
+    assert known is not None
+    assert known.participants == ONE
+
+
+def test_the_participants_of_a_job_never_decided_on_are_not_fixed(state: NodeState) -> None:
+    with pytest.raises(PeerError, match=OTHER_SET):
+        state.fix_participants("other", ONE)
+    assert state.job("other") is None
+
+
+def test_a_part_is_sent_once_and_again_as_it_was(state: NodeState) -> None:
+    state.add_part("job", Round.SUPPORT, b"share")
+    state.add_part("job", Round.SUM, b"sum")
+    with pytest.raises(sqlite3.IntegrityError):
+        state.add_part("job", Round.SUM, b"another sum")
+    assert state.part("job", Round.SUPPORT) == b"share"
+    assert state.part("job", Round.SUM) == b"sum"
+
+
+def test_an_ended_job_keeps_its_id_and_no_part(state: NodeState) -> None:
+    state.add_job("other", TWO, accepted=True, decision=b"yes")
+    state.add_part("job", Round.SUM, b"sum")
+    state.add_part("other", Round.SUM, b"other sum")
+    state.end_job("job")
+    assert state.job("job") == KnownJob(ONE, True, b"yes", None, True)
+    assert state.part("job", Round.SUM) is None
+    assert state.part("other", Round.SUM) == b"other sum"
+    with pytest.raises(sqlite3.IntegrityError):
+        state.add_job("job", TWO, accepted=True, decision=b"yes")
+
+
+def test_all_of_it_outlives_the_process(state: NodeState, folder: Path) -> None:
+    state.fix_participants("job", ONE)
+    state.add_part("job", Round.SUM, b"sum")
+    state.add_job("ended", TWO, accepted=True, decision=b"yes")
+    state.end_job("ended")
+    state.close()
+    again = NodeState(folder)
+    assert again.job("job") == KnownJob(ONE, True, b"yes", ONE, False)
+    assert again.part("job", Round.SUM) == b"sum"
+    assert again.job("ended") == KnownJob(TWO, True, b"yes", None, True)
+    with pytest.raises(PeerError, match=OTHER_SET):
+        again.fix_participants("job", TWO)
+    again.close()
+
+
+def test_a_process_that_died_lost_nothing_it_had_stored(state: NodeState, folder: Path) -> None:
+    """Without a clean close: what `add_part` returned from is in the file."""
+    state.add_part("job", Round.SUM, b"sum")
+    again = NodeState(folder)
+    assert again.part("job", Round.SUM) == b"sum"
+    again.close()
+
+
+def test_the_folder_is_for_its_user_alone(state: NodeState, folder: Path) -> None:
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
