@@ -24,17 +24,15 @@ _SHORTER = "send a shorter statement"
 _OPENERS = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE)
 _CLOSERS = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END)
 _UNARY = (TokenType.NOT, TokenType.DASH, TokenType.PLUS, TokenType.TILDE)
-# Nodes whose first words the parser does not place, those words, and what is no function's name.
-_LED = (exp.Func, exp.Case, exp.Neg, exp.Not, exp.Query)
-_LEADING = (
-    TokenType.L_PAREN,
-    TokenType.CASE,
-    TokenType.WHEN,
-    TokenType.DASH,
-    TokenType.NOT,
-    TokenType.SELECT,
-)
-_WORDS = (TokenType.AND, TokenType.OR, TokenType.WHERE, TokenType.IN, TokenType.THEN)
+# What leads into nodes whose first words the parser does not place.
+_LEADING: dict[type[exp.Expr], tuple[TokenType, ...]] = {
+    exp.Case: (TokenType.WHEN, TokenType.L_PAREN, TokenType.CASE),
+    exp.Neg: (TokenType.L_PAREN, TokenType.DASH),
+    exp.Query: (TokenType.SELECT, TokenType.L_PAREN),
+    exp.Exists: (TokenType.SELECT, TokenType.L_PAREN),
+    exp.Connector: (),
+    exp.Func: (TokenType.L_PAREN,),
+}
 _UNPLACED: dict[type[exp.Expr], tuple[str, ...]] = {
     exp.Null: ("NULL",),
     exp.Boolean: ("TRUE", "FALSE"),
@@ -117,8 +115,8 @@ class Source:
                 return named or Place(0, len(self.text))
             return self.place(parent)
         start = min(meta["start"] for meta in parts)
-        if "start" not in node.meta and isinstance(node, _LED):
-            start = self._led(start)
+        if "start" not in node.meta:
+            start = self._led(node, start)
         return Place(start, self._closed(start, max(meta["end"] + 1 for meta in parts)))
 
     def word(self, *words: str) -> Place | None:
@@ -129,14 +127,17 @@ class Source:
                 return _token_place(token)
         return None
 
-    def _led(self, start: int) -> int:
-        """Step back over the words and signs that lead into a node that begins at `start`."""
+    def _led(self, node: exp.Expr, start: int) -> int:
+        """Step back over what leads into `node`, whose placed parts begin at `start`."""
+        leading = next((signs for kind, signs in _LEADING.items() if isinstance(node, kind)), ())
         before = [token for token in self._tokens if token.start < start]
-        while before and before[-1].token_type in _LEADING:
-            start = before.pop().start
-        called = self.text[start : start + 1] == "(" and before
-        if called and before[-1].text.isidentifier() and before[-1].token_type not in _WORDS:
-            start = before[-1].start
+        while before and before[-1].token_type in leading:
+            token = before.pop()
+            start = token.start
+            if token.token_type in (TokenType.CASE, TokenType.DASH):
+                return start
+        if isinstance(node, exp.Func) and before and self.text[start : start + 1] == "(":
+            return before[-1].start
         return start
 
     def _closed(self, start: int, end: int) -> int:

@@ -158,9 +158,7 @@ def test_a_dry_run_is_decided_and_never_carried_out(sites: list[Site], ask: Ask)
     assert site.rows.asked == 0
 
 
-def test_more_denials_come_with_the_signature_of_the_node_that_made_them(
-    sites: list[Site], ask: Ask
-) -> None:
+def test_each_node_speaks_for_itself(sites: list[Site], ask: Ask) -> None:
     """Decisions of two nodes on one job differ in decider and in signature only."""
     job = ask()
     first, second = (read(site, site.decide(job.proposal())) for site in sites[:2])
@@ -488,7 +486,7 @@ def test_a_policy_says_no(federation: Federation, li: Membership, tmp_path: Path
 
 
 def test_a_purpose_that_is_not_registered(sites: list[Site], ask: Ask) -> None:
-    assert refused_by_gate(sites[0], ask(purpose="unheard of"))[0] == "purpose_not_registered"
+    assert refused_by_gate(sites[0], ask(purpose="unheard of"))[0] == "purpose_unregistered"
 
 
 def test_the_secret_is_not_shown(sites: list[Site], ask: Ask) -> None:

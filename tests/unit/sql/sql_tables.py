@@ -85,10 +85,11 @@ def _create(
 ) -> None:
     quoted = ['"' + column.name.replace('"', '""') + '"' for column in schema.columns]
     columns = ", ".join(f"{n} {t}" for n, t in zip(quoted, types, strict=True))
-    connection.execute(f'CREATE TABLE "{name}" ({columns})')
+    table = '"' + name.replace('"', '""') + '"'
+    connection.execute(f"CREATE TABLE {table} ({columns})")
     if rows:
         connection.executemany(
-            f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(types))})', [list(r) for r in rows]
+            f"INSERT INTO {table} VALUES ({', '.join('?' * len(types))})", [list(r) for r in rows]
         )
 
 
