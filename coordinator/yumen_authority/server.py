@@ -133,7 +133,7 @@ def tls_credentials(
 
 def new_server(service: AuthorityService) -> grpc.aio.Server:
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
-    authority_pb2_grpc.add_AuthorityServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    authority_pb2_grpc.add_AuthorityServicer_to_server(service, server)
     return server
 
 

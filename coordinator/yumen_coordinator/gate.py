@@ -14,7 +14,6 @@ from yumen_core.identity.names import Identity
 from yumen_core.jobs.admission import (
     OpenedJob,
     Question,
-    SignedDescriptor,
     decision_detail,
     gate_denial,
     minimum_denials,
@@ -23,6 +22,7 @@ from yumen_core.jobs.admission import (
     policy_request,
     question,
 )
+from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.decision import Decision
 from yumen_core.log import Act, TileLog
 from yumen_core.policy import PolicyBundle

@@ -12,7 +12,7 @@ from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envel
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs import decision as decisions
-from yumen_core.jobs.admission import open_descriptor
+from yumen_core.jobs.book import open_descriptor
 from yumen_core.log import Act, TileLog
 from yumen_core.rpc import faults
 from yumen_core.rpc.channels import peer_certificate, peer_identity

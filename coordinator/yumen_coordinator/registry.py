@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from yumen_core.errors import PeerError
 from yumen_core.identity.envelope import SignedEnvelope
-from yumen_core.jobs.admission import SignedDescriptor
+from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.rpc.v1 import link_pb2
 
 MAX_WAITING_FRAMES = 4096

@@ -258,8 +258,7 @@ class Scheduler:
         )
         if job is active.job:
             return
-        before, active.job = active.job, job
-        if effects and not job.state.ended and not _repeats_after_restart(before, job):
+        if effects and not job.state.ended and not _repeats_after_restart(active.job, job):
             self._store.save(
                 job,
                 now_ms=self._clock.now_ms(),
@@ -268,6 +267,7 @@ class Scheduler:
                     for node, envelope in active.decisions.items()
                 },
             )
+        active.job = job
         self._carry_out(active, effects)
 
     def _carry_out(self, active: ActiveJob, effects: tuple[machine.Effect, ...]) -> None:

@@ -18,8 +18,9 @@ from yumen_core.identity.client import enrol, fetch_revocations
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
-from yumen_core.jobs.admission import OpenedJob, open_descriptor, question
+from yumen_core.jobs.admission import OpenedJob, question
 from yumen_core.jobs.answer import answer_slots
+from yumen_core.jobs.book import open_descriptor
 from yumen_core.jobs.machine import Limits
 from yumen_core.jobs.spec import parse_spec, spec_digest
 from yumen_core.log import Act, open_log

@@ -17,12 +17,15 @@ from pathlib import Path
 
 from sqlalchemy import (
     BigInteger,
+    Connection,
     Engine,
     LargeBinary,
     String,
+    bindparam,
     create_engine,
     delete,
     event,
+    insert,
     select,
     update,
 )
@@ -106,22 +109,21 @@ class Store:
     def add(self, stored: StoredJob) -> None:
         """Insert a new job. Raises `PeerError` (`replay`) where its id was used before."""
         job_id = stored.job.job_id
+        values = {
+            "job_id": job_id,
+            "requester": stored.requester,
+            "state": stored.job.state.value,
+            "machine": _dump(stored.job),
+            "envelope": stored.envelope,
+            "public_key": stored.public_key,
+            "submitted_at_ms": stored.submitted_at_ms,
+            "updated_at_ms": stored.updated_at_ms,
+        }
         try:
-            with Session(self._engine) as session, session.begin():
-                if session.get(_SeenRow, job_id) is not None:
+            with self._engine.begin() as connection:
+                if connection.execute(_FIND_SEEN, {"id": job_id}).first() is not None:
                     raise _replayed(job_id)
-                session.add(
-                    _JobRow(
-                        job_id=job_id,
-                        requester=stored.requester,
-                        state=stored.job.state.value,
-                        machine=_dump(stored.job),
-                        envelope=stored.envelope,
-                        public_key=stored.public_key,
-                        submitted_at_ms=stored.submitted_at_ms,
-                        updated_at_ms=stored.updated_at_ms,
-                    )
-                )
+                connection.execute(_ADD_JOB, values)
         except IntegrityError:
             raise _replayed(job_id) from None
 
@@ -143,13 +145,18 @@ class Store:
     def save(self, job: Job, *, now_ms: int, decisions: Mapping[str, bytes] | None = None) -> None:
         """Store the job's new state with the signed decisions behind it, by node; a decision that
         is stored already stays as it is."""
-        with Session(self._engine) as session, session.begin():
-            self._update(session, job, now_ms)
-            held = select(_DecisionRow.node).where(_DecisionRow.job_id == job.job_id)
-            known = set(session.scalars(held)) if decisions else set()
-            for node, envelope in (decisions or {}).items():
-                if node not in known:
-                    session.add(_DecisionRow(job_id=job.job_id, node=node, envelope=envelope))
+        with self._engine.begin() as connection:
+            _update(connection, job, now_ms)
+            if not decisions:
+                return
+            known = set(connection.scalars(_FIND_DECISIONS, {"id": job.job_id}))
+            added = [
+                {"job_id": job.job_id, "node": node, "envelope": envelope}
+                for node, envelope in decisions.items()
+                if node not in known
+            ]
+            if added:
+                connection.execute(_ADD_DECISION, added)
 
     def decisions(self, job_id: str) -> dict[str, bytes]:
         with Session(self._engine) as session:
@@ -158,19 +165,15 @@ class Store:
 
     def save_result(self, job: Job, outcome: bytes, total: bytes, *, now_ms: int) -> None:
         """Store the final state and the encrypted sum in one transaction: both or neither."""
-        with Session(self._engine) as session, session.begin():
-            self._update(session, job, now_ms)
-            session.add(
-                _ResultRow(job_id=job.job_id, outcome=outcome, sum=total, stored_at_ms=now_ms)
-            )
-
-    @staticmethod
-    def _update(session: Session, job: Job, now_ms: int) -> None:
-        """Raises `KeyError` for a job that was never added."""
-        values = {"state": job.state.value, "machine": _dump(job), "updated_at_ms": now_ms}
-        done = session.execute(update(_JobRow).where(_JobRow.job_id == job.job_id).values(values))
-        if done.rowcount != 1:  # type: ignore[attr-defined]
-            raise KeyError(job.job_id)
+        values = {
+            "job_id": job.job_id,
+            "outcome": outcome,
+            "sum": total,
+            "stored_at_ms": now_ms,
+        }
+        with self._engine.begin() as connection:
+            _update(connection, job, now_ms)
+            connection.execute(_ADD_RESULT, values)
 
     def result(self, job_id: str) -> tuple[bytes, bytes] | None:
         """The stored outcome and encrypted sum, if the job has one."""
@@ -209,6 +212,22 @@ class Store:
     def descriptors(self) -> dict[str, bytes]:
         with Session(self._engine) as session:
             return {row.node: row.envelope for row in session.scalars(select(_DescriptorRow))}
+
+
+# The statements of a job's way, compiled once; the ORM reads what is seldom read.
+_ADD_JOB = insert(_JobRow)
+_ADD_DECISION = insert(_DecisionRow)
+_ADD_RESULT = insert(_ResultRow)
+_FIND_SEEN = select(_SeenRow.job_id).where(_SeenRow.job_id == bindparam("id"))
+_FIND_DECISIONS = select(_DecisionRow.node).where(_DecisionRow.job_id == bindparam("id"))
+_UPDATE_JOB = update(_JobRow).where(_JobRow.job_id == bindparam("id"))
+
+
+def _update(connection: Connection, job: Job, now_ms: int) -> None:
+    """Raises `KeyError` for a job that was never added."""
+    values = {"state": job.state.value, "machine": _dump(job), "updated_at_ms": now_ms}
+    if connection.execute(_UPDATE_JOB.values(values), {"id": job.job_id}).rowcount != 1:
+        raise KeyError(job.job_id)
 
 
 def _make_durable(engine: Engine) -> None:

@@ -124,6 +124,10 @@ class Execution:
             return before
         counted = await self._count(job)
         totals, supports = self._totals(job, request, participants)
+        if (totals < counted.flags).any():
+            raise PeerError(
+                "round", "expected totals that count this node's flags, got a share that hides them"
+            )
         kept = released(totals, counted.flags, job.asked.min_nodes)
         layout = job.asked.plan.layout
         values = withhold(counted.cells.values, [v.support for v in layout.values], kept)

@@ -22,12 +22,12 @@ from yumen_core.jobs.admission import (
     decision_detail,
     gate_denial,
     minimum_denials,
-    open_descriptor,
     open_job,
     pinned_descriptors,
     policy_request,
     question,
 )
+from yumen_core.jobs.book import DescriptorBook
 from yumen_core.jobs.decision import Decision
 from yumen_core.jobs.descriptor import NodeDescriptor
 from yumen_core.jobs.spec import JobSpec, secret_info
@@ -95,6 +95,7 @@ class Gate:
         log: TileLog,
     ) -> None:
         self._membership = membership
+        self._book = DescriptorBook(membership)
         self._keys = keys
         self._publication = publication
         self._policies = policies
@@ -140,10 +141,7 @@ class Gate:
         spec, me = opened.spec, self._membership.identity
         if len(proposal.descriptors) > len(spec.participants):
             raise PeerError("descriptor", "expected one descriptor a participant, got more")
-        offered = [
-            open_descriptor(SignedEnvelope.from_proto(d), self._membership)
-            for d in proposal.descriptors
-        ]
+        offered = [self._book.open(SignedEnvelope.from_proto(d)) for d in proposal.descriptors]
         mine = spec.participant(me)
         _, current = self._publication.current()
         if not hmac.compare_digest(mine.descriptor_digest, current.digest):

@@ -12,7 +12,7 @@ from yumen_core.errors import YumenError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.files import read_file, replace_file
 from yumen_core.identity.membership import Membership
-from yumen_core.jobs.admission import SignedDescriptor, open_descriptor
+from yumen_core.jobs.book import SignedDescriptor, open_descriptor
 from yumen_core.jobs.descriptor import (
     LIFETIME_MS,
     MAX_BYTES,

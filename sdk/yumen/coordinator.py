@@ -17,7 +17,7 @@ from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envel
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs import decision as decisions
-from yumen_core.jobs.admission import SignedDescriptor, open_descriptor
+from yumen_core.jobs.book import DescriptorBook, SignedDescriptor
 from yumen_core.jobs.decision import Decision
 from yumen_core.rpc import chunks
 from yumen_core.rpc.channels import channel
@@ -39,6 +39,7 @@ class CoordinatorClient:
                 "expected the identity of a user or an auditor, "
                 f"got `{self.membership.identity.uri}`",
             )
+        self._book = DescriptorBook(self.membership)
         self._channel = channel(address, self.membership.tls())
         self._stub = federation_pb2_grpc.FederationStub(self._channel)
 
@@ -58,7 +59,7 @@ class CoordinatorClient:
         for entry in answer.nodes:
             envelope = SignedEnvelope.from_proto(entry.descriptor)
             try:
-                signed = open_descriptor(envelope, self.membership)
+                signed = self._book.open(envelope)
             except PeerError as error:
                 if error.code == "certificate_revoked":
                     continue  # still in the coordinator's book, not in ours

@@ -9,7 +9,7 @@ from yumen_core.clock import Clock
 from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity
 from yumen_core.identity.sealing import seal
-from yumen_core.jobs.admission import SignedDescriptor
+from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.job_id import new_job_id
 from yumen_core.jobs.spec import (
     MAX_PURPOSE_CHARS,
@@ -63,10 +63,12 @@ def ask(
             "argument",
             f"expected a purpose of 1 to {MAX_PURPOSE_CHARS} characters, got `{purpose[:80]}`",
         )
-    table = _table(sql, catalogue)
+    plan = _first_plan(sql, catalogue)
+    table = plan.table
     chosen = _choose(table, catalogue, nodes)
     schema = _one_schema(table, chosen)
-    plan = parse(sql, {table: schema})
+    if schema.digest != plan.schema.digest:
+        plan = parse(sql, {table: schema})
     needed = len(chosen) if min_nodes is None else min_nodes
     if len(chosen) < MIN_PARTICIPANTS:
         names = ", ".join(n.descriptor.node.name for n in chosen) or "none"
@@ -128,8 +130,8 @@ def prepare(
     return PreparedJob(spec, secret)
 
 
-def _table(sql: str, catalogue: Sequence[SignedDescriptor]) -> str:
-    """The published table that the statement reads; an unknown one is refused by `parse`."""
+def _first_plan(sql: str, catalogue: Sequence[SignedDescriptor]) -> Plan:
+    """The statement over any node's schema of its table; an unknown table is refused by `parse`."""
     schemas = {
         name: table.schema for node in catalogue for name, table in node.descriptor.tables.items()
     }
@@ -138,7 +140,7 @@ def _table(sql: str, catalogue: Sequence[SignedDescriptor]) -> str:
             "insufficient_nodes",
             "expected a federation that publishes a table, got an empty catalogue",
         )
-    return parse(sql, schemas).table
+    return parse(sql, schemas)
 
 
 def _choose(

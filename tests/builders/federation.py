@@ -28,7 +28,7 @@ from yumen_core.jobs.admission import SignedDescriptor
 from yumen_core.jobs.descriptor import NodeDescriptor, PublishedTable, descriptor_digest
 from yumen_core.jobs.job_id import new_job_id
 from yumen_core.jobs.spec import JobSpec, Participant, secret_info
-from yumen_core.log.entry import Act, Entry, Value
+from yumen_core.log.entry import Act, Entry, Value, decode_entry
 from yumen_core.policy import PolicyBundle, Purpose, Purposes
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.secret import Secret
@@ -90,10 +90,13 @@ class RecordingLog:
         detail: Mapping[str, Value] | None = None,
     ) -> int:
         entry = Entry(0, act, subject or {}, digests or {}, detail or {})
-        entry.encode()
-        self.entries.append(entry)
-        self.happened.append(("log", act))
-        return len(self.entries) - 1
+        return self.append_many([entry.encode()])[0]
+
+    def append_many(self, entries: Sequence[bytes]) -> range:
+        first = len(self.entries)
+        self.entries += [decode_entry(entry) for entry in entries]
+        self.happened += [("log", entry.act) for entry in self.entries[first:]]
+        return range(first, len(self.entries))
 
     @property
     def acts(self) -> list[Act]:

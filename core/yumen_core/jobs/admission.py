@@ -15,8 +15,8 @@ from yumen_core.errors import PeerError, YumenError
 from yumen_core.identity.envelope import SignedEnvelope, open_envelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
-from yumen_core.jobs import descriptor as descriptors
 from yumen_core.jobs import spec as specs
+from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.descriptor import NodeDescriptor, PublishedTable
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.log.entry import Value
@@ -24,20 +24,15 @@ from yumen_core.policy.denial import Denial
 from yumen_core.policy.request import GRADES, PolicyRequest
 from yumen_core.sql import Plan, parse
 
+MAX_DETAIL_BYTES = 48_000  # of a log entry's 65,535; names and digests need the rest
+MAX_LOGGED_DENIALS = 64
+
 
 @dataclass(frozen=True)
 class OpenedJob:
     """A job whose signature, signer, form and times hold. `digest` is of the signed payload."""
 
     spec: JobSpec
-    digest: bytes
-
-
-@dataclass(frozen=True)
-class SignedDescriptor:
-    """A node's descriptor whose signature and signer hold, with the digest of its payload."""
-
-    descriptor: NodeDescriptor
     digest: bytes
 
 
@@ -74,22 +69,6 @@ def open_job(envelope: SignedEnvelope, membership: Membership) -> OpenedJob:
     )
     spec = specs.parse_spec(opened.payload, signer=opened.identity, now_ms=now_ms)
     return OpenedJob(spec=spec, digest=specs.spec_digest(opened.payload))
-
-
-def open_descriptor(envelope: SignedEnvelope, membership: Membership) -> SignedDescriptor:
-    """Verify a node's signed descriptor and read it. Raises `PeerError`."""
-    now_ms = membership.clock.now_ms()
-    opened = open_envelope(
-        envelope,
-        expected_type=descriptors.PAYLOAD_TYPE,
-        anchor=membership.anchor,
-        revocations=membership.revocations,
-        now_ms=now_ms,
-        max_bytes=descriptors.MAX_BYTES,
-        role=Role.NODE,
-    )
-    parsed = descriptors.parse_descriptor(opened.payload, signer=opened.identity, now_ms=now_ms)
-    return SignedDescriptor(parsed, descriptors.descriptor_digest(opened.payload))
 
 
 def pinned_descriptors(
@@ -230,10 +209,25 @@ def minimum_denials(spec: JobSpec, asked: Question, *, node: str) -> tuple[Denia
 
 
 def decision_detail(sql: str, denials: tuple[Denial, ...], *, dry_run: bool) -> dict[str, Value]:
-    """What a decision's log entry says: the statement, and each denial as canonical JSON."""
-    return {
-        "sql": sql,
-        "accepted": not denials,
-        "dry_run": dry_run,
-        "denials": [canonical.encode(denial.to_json()).decode() for denial in denials],
-    }
+    """What a decision's log entry says: the statement, and each denial as canonical JSON.
+
+    Texts too long for an entry are cut; the digest of the job stands beside them.
+    """
+    longest = specs.MAX_SQL_BYTES
+    while True:
+        detail: dict[str, Value] = {
+            "sql": sql[:longest],
+            "accepted": not denials,
+            "dry_run": dry_run,
+            "denials": [_denial_text(denial, longest) for denial in denials[:MAX_LOGGED_DENIALS]],
+        }
+        if len(canonical.encode(detail)) <= MAX_DETAIL_BYTES:
+            return detail
+        longest //= 2
+
+
+def _denial_text(denial: Denial, longest: int) -> str:
+    """A denial as canonical JSON, its texts cut to `longest` characters."""
+    parts = denial.to_json()
+    cut = {name: text[:longest] if isinstance(text, str) else text for name, text in parts.items()}
+    return canonical.encode(cut).decode()

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from yumen_core.errors import PeerError
 from yumen_core.identity.names import Identity
+from yumen_core.log.entry import MAX_INT
 from yumen_core.policy.denial import Denial
 from yumen_core.rpc.v1 import job_pb2
 
@@ -19,8 +20,7 @@ MAX_DENIALS = 64
 @dataclass(frozen=True)
 class Decision:
     """`decider`'s decision on the job with `spec_digest`; `log_index` is its place in the
-    decider's own log, `policy_digest` the SHA-256 of the policies in force (empty where the gate
-    refused before any policy was asked)."""
+    decider's own log, `policy_digest` the SHA-256 of the policies in force."""
 
     job_id: str
     spec_digest: bytes
@@ -49,7 +49,8 @@ def parse_decision(payload: bytes, *, signer: Identity) -> Decision:
     """Read a decision whose signature by `signer` has been verified.
 
     Raises `PeerError` (`signature` or `identity`) where it is malformed, speaks for another party
-    than its signer, in itself or in a denial, refuses without a reason, or accepts with one.
+    than its signer, in itself or in a denial, refuses without a reason, accepts with one, or holds
+    digests or a place in the log that cannot be.
     """
     if len(payload) > MAX_BYTES:
         raise PeerError("signature", "expected a decision, got too many bytes", node=signer.uri)
@@ -69,6 +70,13 @@ def parse_decision(payload: bytes, *, signer: Identity) -> Decision:
         raise PeerError(
             "signature",
             "expected a decision that accepts or says why not, got neither",
+            node=signer.uri,
+        )
+    digests = (message.spec_digest, message.policy_digest)
+    if any(len(digest) != 32 for digest in digests) or message.log_index > MAX_INT:
+        raise PeerError(
+            "signature",
+            "expected a decision with digests of 32 bytes and a place in the log, got others",
             node=signer.uri,
         )
     if any(denial.node != signer.uri for denial in message.denials):

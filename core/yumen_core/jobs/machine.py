@@ -20,6 +20,8 @@ from enum import StrEnum
 
 from yumen_core.policy.denial import Denial
 
+MAX_REASON_CHARS = 500  # of what one node says; the whole is in its signed decision
+
 
 class State(StrEnum):
     SUBMITTED = "submitted"
@@ -208,7 +210,7 @@ def advance(
         case RoundDone(node, round_):
             return _on_part(job, node, round_, now_ms, limits)
         case NodeFailed(node, message) if job.state is State.RUNNING and node in job.participants:
-            return _end(job, State.FAILED, f"{message} (at {node})")
+            return _end(job, State.FAILED, f"{message[:MAX_REASON_CHARS]} (at {node})")
         case NodeAbsent(node) if job.state is State.RUNNING and node in job.participants:
             if job.steps[node] is Step.CONTRIBUTED:  # nothing more is needed of it
                 return job, ()
@@ -328,4 +330,4 @@ def _end(job: Job, state: State, reason: str) -> tuple[Job, tuple[Effect, ...]]:
 
 
 def _denial_text(denials: tuple[Denial, ...]) -> str:
-    return "; ".join(f"{d.message} (at {d.node})" for d in denials[:3])
+    return "; ".join(f"{d.message[:MAX_REASON_CHARS]} (at {d.node})" for d in denials[:3])

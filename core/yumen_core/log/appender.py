@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from yumen_core.clock import Clock
 from yumen_core.errors import CallError, StateError
 from yumen_core.log import merkle
 from yumen_core.log.checkpoint import Checkpoint, sign_checkpoint
-from yumen_core.log.edge import Edge
+from yumen_core.log.edge import Edge, Unpublished
 from yumen_core.log.entry import Act, Entry, Value
 from yumen_core.log.guard import Guard
 from yumen_core.log.note import Signer
@@ -23,17 +24,26 @@ from yumen_core.log.storage import DiskStorage, Storage
 from yumen_core.log.store import LogStore
 from yumen_core.log.tiles import MAX_ENTRY_BYTES
 
+_LOG = logging.getLogger(__name__)
+
 
 class TileLog:
     """One writer's log. Safe to use from several threads.
 
     An append is durable when it returns. It costs two syncs: the redo file, then the guard. Tiles
-    and checkpoint follow at once for readers and are synced once a tile is full and on `close`; a
-    log whose machine lost power in between is made whole by the next `open`.
+    and checkpoint follow for readers, at once or together with those of other appends within the
+    publication delay, and are synced once a tile is full and on `close`; a log whose machine lost
+    power in between is made whole by the next `open`.
     """
 
     def __init__(
-        self, store: LogStore, guard: Guard, signer: Signer, clock: Clock, held: ExitStack
+        self,
+        store: LogStore,
+        guard: Guard,
+        signer: Signer,
+        clock: Clock,
+        held: ExitStack,
+        publish_delay_s: float,
     ) -> None:
         """Private: use `open`."""
         self._store = store
@@ -46,6 +56,9 @@ class TileLog:
         self._edge: Edge = recover(store, guard, signer)
         self._state = Checkpoint(signer.name, self._edge.size, self._edge.root())
         self._note = sign_checkpoint(self._state, signer)
+        self._publish_delay_s = publish_delay_s
+        self._unpublished = Unpublished()
+        self._timer: threading.Timer | None = None
 
     @classmethod
     def open(
@@ -57,13 +70,17 @@ class TileLog:
         guard: Path,
         clock: Clock,
         storage: Storage | None = None,
+        publish_delay_s: float = 0.0,
     ) -> TileLog:
         """Open the log in `directory`, or begin one there.
 
         `origin` names the log and must be the name of the signer's key. `guard` is a file outside
-        `directory`, best on another disk. Raises `CallError` (argument); `StateError`: `log_fork`
-        where the log is older than its guard or differs from it, `log_corrupt` where files are
-        damaged, `state` where another process has it open or the disk fails.
+        `directory`, best on another disk. `publish_delay_s` is how long readers may wait for the
+        tiles and the checkpoint of an entry that is durable already.
+
+        Raises `CallError` (argument); `StateError`: `log_fork` where the log is older than its
+        guard or differs from it, `log_corrupt` where files are damaged, `state` where another
+        process has it open or the disk fails.
         """
         if origin != signer.name:
             raise CallError(
@@ -79,7 +96,7 @@ class TileLog:
                 held.enter_context(disk.lock(directory))
                 held.callback(disk.close)
                 store = LogStore(disk, directory)
-                log = cls(store, Guard(disk, guard), signer, clock, ExitStack())
+                log = cls(store, Guard(disk, guard), signer, clock, ExitStack(), publish_delay_s)
                 log._held = held.pop_all()
                 return log
         except BlockingIOError:
@@ -156,6 +173,7 @@ class TileLog:
     @property
     def checkpoint(self) -> bytes:
         """The last checkpoint: a signed note."""
+        self.publish()
         return self._note
 
     def inclusion_proof(self, index: int) -> list[bytes]:
@@ -163,6 +181,7 @@ class TileLog:
 
         Raises `CallError` (argument) for an index beyond it, `StateError` (log_corrupt).
         """
+        self.publish()
         state = self._state
         reader = self._reader(state.size)
         return merkle.inclusion_proof(index, state.size, reader.node)
@@ -172,12 +191,14 @@ class TileLog:
 
         Raises `CallError` (argument) for a size beyond it, `StateError` (log_corrupt).
         """
+        self.publish()
         state = self._state
         reader = self._reader(state.size)
         return merkle.consistency_proof(old_size, state.size, reader.node)
 
     def entry(self, index: int) -> bytes:
         """Raises `CallError` (argument) for an index beyond the log, `StateError` (log_corrupt)."""
+        self.publish()
         size = self._state.size
         if not 0 <= index < size:
             raise CallError("argument", f"entry `{index}` is not in a log of {size} entries")
@@ -188,6 +209,7 @@ class TileLog:
 
         Raises `CallError` (argument) for a range beyond the log, `StateError` (log_corrupt).
         """
+        self.publish()
         size = self._state.size
         stop = size if end is None else end
         if not 0 <= start <= stop <= size:
@@ -205,6 +227,7 @@ class TileLog:
             if self._writable:
                 self._writable = False
                 try:
+                    self._write_public(self._state)
                     self._store.settle(self._state.size, self._state.root)
                 except OSError as error:
                     raise self._failed(error) from error
@@ -226,21 +249,55 @@ class TileLog:
         # Whatever interrupts what follows leaves the log closed: it stops rather than forks.
         self._writable = False
         try:
-            # 1. The entries are durable, 2. the guard attests them, 3. readers find the tiles,
+            # 1. The entries are durable, 2. the guard attests them; 3. readers find the tiles,
             # 4. then the checkpoint over them; 5. from time to time all of it is synced.
             self._store.extend_redo(encode_record(self._state.size, batch))
             outputs = self._edge.grow(batch)
             state = Checkpoint(self._signer.name, self._edge.size, self._edge.root())
             self._guard.store(state)
-            self._store.write_tiles(outputs)
-            note = sign_checkpoint(state, self._signer)
-            self._store.publish(note)
-            self._state, self._note = state, note
-            if self._store.due:
-                self._store.settle(state.size, state.root)
+            self._unpublished.add(outputs)
+            if self._publish_delay_s <= 0:
+                self._write_public(state)
+            self._state = state
         except OSError as error:
             raise self._failed(error) from error
         self._writable = True
+        if self._unpublished and self._timer is None:
+            self._timer = threading.Timer(self._publish_delay_s, self._publish_late)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def publish(self) -> None:
+        """Show readers every entry there is now. Raises `StateError` (log_closed)."""
+        with self._lock:
+            if not self._unpublished or not self._writable:
+                return
+            self._writable = False
+            try:
+                self._write_public(self._state)
+            except OSError as error:
+                raise self._failed(error) from error
+            self._writable = True
+
+    def _publish_late(self) -> None:
+        try:
+            self.publish()
+        except StateError:
+            # The log is closed by now, and the next append says so to whoever depends on it.
+            _LOG.exception("the log could not be published")
+
+    def _write_public(self, state: Checkpoint) -> None:
+        """Steps 3 to 5 of an append, for all entries that wait for them."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._unpublished:
+            return
+        self._store.write_tiles(self._unpublished.take())
+        self._note = sign_checkpoint(state, self._signer)
+        self._store.publish(self._note)
+        if self._store.due:
+            self._store.settle(state.size, state.root)
 
     def _failed(self, error: OSError) -> StateError:
         reason = error.strerror or str(error)

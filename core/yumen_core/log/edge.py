@@ -110,3 +110,23 @@ class Edge:
     def _index(self, level: int) -> int:
         """How many full tiles the level has."""
         return self.size >> (TILE_HEIGHT * (max(level, 0) + 1))
+
+
+class Unpublished:
+    """Tiles that wait to be written: of each tile only its newest, widest form."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[int, int], Output] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._newest)
+
+    def add(self, outputs: Sequence[Output]) -> None:
+        for tile, data in outputs:
+            self._newest[tile.level, tile.index] = (tile, data)
+
+    def take(self) -> list[Output]:
+        """All of them, bundles first, then hashes from the lowest level up, each in order."""
+        taken = [self._newest[key] for key in sorted(self._newest)]
+        self._newest.clear()
+        return taken

@@ -15,6 +15,9 @@ from yumen_core.identity.names import Identity
 from yumen_core.log.appender import TileLog
 from yumen_core.log.note import Signer
 
+PUBLISH_DELAY_S = 0.1
+"""How long an auditor may wait to see an entry that is durable: one checkpoint serves a burst."""
+
 
 def open_log(directory: Path, *, member: Identity, secrets: Path, clock: Clock) -> TileLog:
     """Open the log of `member` in `directory`, made on first use.
@@ -31,4 +34,11 @@ def open_log(directory: Path, *, member: Identity, secrets: Path, clock: Clock) 
         make_private_directory(secrets)
         signer = Signer.generate(origin)
         replace_file(key_file, signer.reveal_text().encode() + b"\n", mode=PRIVATE_MODE)
-    return TileLog.open(directory, signer, origin=origin, guard=secrets / "log.guard", clock=clock)
+    return TileLog.open(
+        directory,
+        signer,
+        origin=origin,
+        guard=secrets / "log.guard",
+        clock=clock,
+        publish_delay_s=PUBLISH_DELAY_S,
+    )

@@ -59,6 +59,7 @@ def many(message: job_pb2.Decision) -> None:
 
 
 NEITHER = "expected a decision that accepts or says why not, got neither"
+DIGESTS = "expected a decision with digests of 32 bytes and a place in the log, got others"
 OTHER = NODE.uri.replace("lanzhou", "zurich")
 BAD: list[tuple[str, Callable[[job_pb2.Decision], object], str, str]] = [
     ("another's word", lambda m: setattr(m, "decider", OTHER), "identity",
@@ -66,6 +67,9 @@ BAD: list[tuple[str, Callable[[job_pb2.Decision], object], str, str]] = [
     ("yes with a reason", lambda m: setattr(m, "accepted", True), "signature", NEITHER),
     ("no without a reason", lambda m: m.ClearField("denials"), "signature", NEITHER),
     ("reasons without end", many, "signature", NEITHER),
+    ("half a digest", lambda m: setattr(m, "policy_digest", b"p" * 16), "signature", DIGESTS),
+    ("no digest", lambda m: m.ClearField("spec_digest"), "signature", DIGESTS),
+    ("a place beyond any log", lambda m: setattr(m, "log_index", 1 << 53), "signature", DIGESTS),
     ("a reason in another's name", lambda m: setattr(m.denials[1], "node", OTHER), "identity",
      f"expected denials of `{NODE.uri}`, got another's"),
 ]  # fmt: skip

@@ -254,6 +254,22 @@ SCENARIOS: list[tuple[str, list, State, str, list[Effect], int]] = [
         3,
     ),
     (
+        "an endless word of a node is cut",
+        [*RUNNING, NodeFailed("c", "x" * 100_000)],
+        State.FAILED,
+        f"{'x' * 500} (at c)",
+        [ASK, ALL, Finish()],
+        3,
+    ),
+    (
+        "an endless refusal is cut",
+        [Admitted(), NodeDenied("b", (denial("b", "x" * 100_000),)), *accepted("a", "c", "d")],
+        State.DENIED,
+        f"{'x' * 500} (at b)",
+        [ASK, Finish()],
+        4,
+    ),
+    (
         "a node that is not in cannot fail it",
         [Admitted(), NodeAbsent("d"), *accepted("a", "b", "c"), NodeFailed("d", "no")],
         State.RUNNING,

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -415,3 +416,52 @@ def test_a_killed_process_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
         assert acknowledged <= log.size <= acknowledged + 1
         assert list(log.entries()) == [entry(number) for number in range(log.size)]
     assert verify_directory(tmp_path / "log", SIGNER.verifier.text).size == log.size
+
+
+def test_entries_within_the_publication_delay_share_one_checkpoint(tmp_path: Path) -> None:
+    """Durable at once: a copy taken before publication opens with every entry."""
+    directory, guard = tmp_path / "log", tmp_path / "guard" / "log.guard"
+    log = TileLog.open(
+        directory,
+        SIGNER,
+        origin=SIGNER.name,
+        guard=guard,
+        clock=ManualClock(),
+        publish_delay_s=60.0,
+    )
+    before = (directory / "checkpoint").read_bytes()
+    log.append(b"one")
+    log.append(b"two")
+    assert (directory / "checkpoint").read_bytes() == before
+    copied = tmp_path / "copy"
+    shutil.copytree(directory, copied / "log")
+    shutil.copytree(guard.parent, copied / "guard")
+    assert list(log.entries()) == [b"one", b"two"]  # a reader in the process sees them
+    assert verify_directory(directory, SIGNER.verifier.text).size == 2
+    log.append(b"three")
+    log.close()
+    assert verify_directory(directory, SIGNER.verifier.text).size == 3
+    with TileLog.open(
+        copied / "log",
+        SIGNER,
+        origin=SIGNER.name,
+        guard=copied / "guard" / "log.guard",
+        clock=ManualClock(),
+    ) as again:
+        assert list(again.entries()) == [b"one", b"two"]
+
+
+def test_a_delayed_publication_comes_by_itself(tmp_path: Path) -> None:
+    with TileLog.open(
+        tmp_path / "log",
+        SIGNER,
+        origin=SIGNER.name,
+        guard=tmp_path / "guard" / "log.guard",
+        clock=ManualClock(),
+        publish_delay_s=0.01,
+    ) as log:
+        log.append(b"one")
+        deadline = time.monotonic() + 10
+        while verify_directory(tmp_path / "log", SIGNER.verifier.text).size != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)

@@ -25,10 +25,11 @@ from yumen_core.jobs.answer import Totals, encode_answer, payload_slots
 from yumen_core.jobs.rounds import sum_binding, support_binding, support_digest
 from yumen_core.log import Act
 from yumen_core.rpc.v1 import job_pb2
-from yumen_core.securesum import SLOTS, Adder, T, seal_flags
+from yumen_core.securesum import SLOTS, Adder, T, seal_flags, support
 from yumen_core.securesum.bfv import encrypt
 from yumen_core.securesum.ciphertext import HEADER_BYTES, header
 from yumen_core.securesum.contribution import contribute, total_slots
+from yumen_core.securesum.masks import net_flag_mask
 from yumen_core.securesum.public_key import Q
 from yumen_node.gate import AcceptedJob
 
@@ -423,8 +424,26 @@ class Colluder:
         self.names = made.names
 
     def share(self, flags: Sequence[int]) -> SignedEnvelope:
-        """A signed share with these flags, whatever was shown to others before."""
+        """A signed share with these flags, whatever was shown to others before.
+
+        Our own code seals flags of 0 and 1 only; the rest is added to the mask.
+        """
         bound = support_binding(self.accepted.job_id, self.names)
+        more = np.array(flags, dtype=np.uint8)
+
+        def hostile_mask(*args: Any, **kwargs: Any) -> np.ndarray:
+            return net_flag_mask(*args, **kwargs) + more
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(support, "net_flag_mask", hostile_mask)
+            sealed = seal_flags(
+                np.zeros_like(more),
+                mask_key=self.site.node.mask,
+                own_name=self.site.uri,
+                peers=self.accepted.mask_keys(self.names, but=self.site.uri),
+                job_secret=self.accepted.secret,
+                binding=bound,
+            )
         return signed(
             self.site,
             job_pb2.SupportShare(
@@ -432,14 +451,7 @@ class Colluder:
                 spec_digest=self.accepted.opened.digest,
                 node=self.site.uri,
                 participants_digest=bound,
-                sealed=seal_flags(
-                    np.array(flags, dtype=np.uint8),
-                    mask_key=self.site.node.mask,
-                    own_name=self.site.uri,
-                    peers=self.accepted.mask_keys(self.names, but=self.site.uri),
-                    job_secret=self.accepted.secret,
-                    binding=bound,
-                ),
+                sealed=sealed,
             ),
         )
 
@@ -514,6 +526,41 @@ def test_the_same_flags_sealed_twice_are_two_shares(thin: Running) -> None:
     raw = added(PLAN, [*parts, hostile.part(shown_first)])
     with pytest.raises(PeerError, match="masks that do not cancel"):
         thin.read(raw, shown_first)
+
+
+def test_a_share_that_takes_from_a_count(thin: Running) -> None:
+    """Flags are summed mod 256, so a hostile one can count down: to less than I put in myself."""
+    first, second, third = thin.sites
+    shares = [thin.share(first), thin.share(second), Colluder(third, thin).share([254, 0])]
+    assert refused(lambda: thin.part(first, shares)) == (
+        "expected totals that count this node's flags, got a share that hides them"
+    )
+
+
+def test_a_share_that_counts_beyond_all_nodes(thin: Running) -> None:
+    first, second, third = thin.sites
+    shares = [thin.share(first), thin.share(second), Colluder(third, thin).share([2, 1])]
+    assert refused(lambda: thin.part(first, shares)) == (
+        "expected at most 3 nodes behind a cell, got masks that do not cancel"
+    )
+
+
+def test_a_colluding_node_can_stand_in_for_others(
+    federation: Federation, li: Membership, tmp_path: Path
+) -> None:
+    """A limit, not a promise: flags are masked, so nobody sees that one node's flag is a 2.
+
+    One hospital alone has women enough; the count it sees says three. What it keeps to itself is
+    what its own threshold holds back, whatever the others say.
+    """
+    sites = hospitals(federation, tmp_path, [(30, 9), (5, 60), (5, 40), (0, 0)])
+    made = Running(sites, job_for(li, [site.published() for site in sites], min_nodes=3))
+    hostile = Colluder(sites[3], made)
+    shares = [*(made.share(site) for site in sites[:3]), hostile.share([2, 1])]
+    parts = [*(made.part(site, shares) for site in sites[:3]), hostile.part(shares)]
+    found = made.read(added(PLAN, parts), shares)
+    assert found.nodes == [[1], [2]]
+    assert [rows for rows, _ in found.values] == [30, 100]
 
 
 def test_one_honest_nodes_part_shows_nothing_even_to_all_the_others(thin: Running) -> None:

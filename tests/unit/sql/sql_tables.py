@@ -88,9 +88,9 @@ def _create(
     table = '"' + name.replace('"', '""') + '"'
     connection.execute(f"CREATE TABLE {table} ({columns})")
     if rows:
-        connection.executemany(
-            f"INSERT INTO {table} VALUES ({', '.join('?' * len(types))})", [list(r) for r in rows]
-        )
+        row = f"({', '.join('?' * len(types))})"
+        values = [value for entry in rows for value in entry]
+        connection.execute(f"INSERT INTO {table} VALUES {', '.join([row] * len(rows))}", values)
 
 
 def node_cells(plan: Plan, rows: Sequence[Row], schema: TableSchema = PEOPLE) -> LocalCells:
