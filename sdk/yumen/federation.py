@@ -53,7 +53,7 @@ def connect(address: str, identity: str | os.PathLike[str] | None = None) -> Fed
             f"expected an identity folder or the variable {IDENTITY_VARIABLE}, got neither",
             remedy="enrol with `yumen user enrol DIR --token TOKEN`",
         )
-    return Federation(CoordinatorClient(address, Path(folder)))
+    return Federation(CoordinatorClient(address, Path(folder).expanduser()))
 
 
 class Federation:

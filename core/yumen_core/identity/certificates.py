@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from yumen_core.identity.revocation import Revocations
 
 MAX_CERTIFICATE_BYTES = 16 * 1024
+MAX_REMEMBERED = 4096
 
 # Everything that reading a hostile structure can raise; none of these derive from one another.
 BAD_STRUCTURE = (
@@ -60,6 +62,7 @@ class TrustAnchor:
         """
         self._certificate = parse_certificate(authority_der)
         self._key = p256_key(self._certificate)
+        self._members: OrderedDict[bytes, tuple[x509.Certificate, Identity]] = OrderedDict()
         self.authority_der = authority_der
         self.federation = federation
         try:
@@ -134,6 +137,19 @@ class TrustAnchor:
         return self._check_member(leaf_der, now_ms)[1]
 
     def _check_member(self, leaf_der: bytes, now_ms: int) -> tuple[x509.Certificate, Identity]:
+        """Steps 1 to 8. All but 3 depend on the bytes alone and are not repeated for bytes that
+        passed before; the time is looked at whenever the certificate is shown."""
+        known = self._members.get(leaf_der)
+        if known is not None:
+            _check_times(known[0], now_ms)
+            return known
+        checked = self._check_new_member(leaf_der, now_ms)
+        self._members[leaf_der] = checked
+        if len(self._members) > MAX_REMEMBERED:
+            self._members.popitem(last=False)
+        return checked
+
+    def _check_new_member(self, leaf_der: bytes, now_ms: int) -> tuple[x509.Certificate, Identity]:
         # 1.
         leaf = parse_certificate(leaf_der)
         # 2.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation, localcontext
 from enum import StrEnum
 from fractions import Fraction
+from functools import cached_property
 from typing import TypeVar
 
 from yumen_core import canonical
@@ -200,7 +201,7 @@ class TableSchema:
                 )
             seen[folded] = column.name
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """SHA-256 of `to_bytes()`: 32 bytes."""
         return hashlib.sha256(self.to_bytes()).digest()
