@@ -41,6 +41,7 @@ class ActiveJob:
     contributed: dict[str, bytes] = field(default_factory=dict)
     received_bytes: int = 0
     unlogged: list[Entry] = field(default_factory=list)
+    end_logged: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
     _joiners: dict[str, Joiner] = field(default_factory=dict)

@@ -27,6 +27,8 @@ from yumen_coordinator.rounds import ActiveJob
 from yumen_coordinator.store import Store, StoredJob
 
 _LOG = logging.getLogger(__name__)
+RETRY_S = 1.0
+"""How soon a step that the store refused is tried again."""
 _ROUNDS = {Round.SUPPORT: job_pb2.ROUND_SUPPORT, Round.SUM: job_pb2.ROUND_SUM}
 
 
@@ -340,8 +342,7 @@ class Scheduler:
 
     def _finish(self, active: ActiveJob) -> None:
         job, now_ms = active.job, self._clock.now_ms()
-        if active.timer is not None:
-            active.timer.cancel()
+        self._arm(active, at_least_s=RETRY_S)  # in case what follows cannot be stored
         total = b""
         if job.state is State.SUCCEEDED:
             try:
@@ -350,6 +351,27 @@ class Scheduler:
                 _LOG.exception("job %s: the sum failed", job.job_id)
                 active.job = job = machine.fail(job, error.message)
         outcome = outcome_of(active, now_ms=now_ms, total_bytes=len(total))
+        self._log_end(active, now_ms)
+        self._store.save_result(job, outcome.SerializeToString(), total, now_ms=now_ms)
+        del self._active[job.job_id]
+        if active.timer is not None:
+            active.timer.cancel()
+        frame = link_pb2.CoordinatorFrame(
+            ended=link_pb2.JobEnded(
+                job_id=job.job_id,
+                state=f"JOB_STATE_{job.state.name}",
+                reason=job.reason,
+            )
+        )
+        for node in job.steps:
+            self._send(node, frame)
+        active.announce()
+
+    def _log_end(self, active: ActiveJob, now_ms: int) -> None:
+        """Log the job's end, once."""
+        if active.end_logged:
+            return
+        job = active.job
         self._log_learned(
             active,
             Entry(
@@ -364,37 +386,36 @@ class Scheduler:
                 },
             ),
         )
-        self._store.save_result(job, outcome.SerializeToString(), total, now_ms=now_ms)
-        del self._active[job.job_id]
-        frame = link_pb2.CoordinatorFrame(
-            ended=link_pb2.JobEnded(
-                job_id=job.job_id,
-                state=f"JOB_STATE_{job.state.name}",
-                reason=job.reason,
-            )
-        )
-        for node in job.steps:
-            self._send(node, frame)
-        active.announce()
+        active.end_logged = True
 
     # Time ---------------------------------------------------------------------------------------
 
-    def _arm(self, active: ActiveJob) -> None:
+    def _arm(self, active: ActiveJob, *, at_least_s: float = 0.0) -> None:
         """Wake up at the job's next deadline; there is no polling."""
         if active.timer is not None:
             active.timer.cancel()
         job = active.job
         due_ms = min(job.deadline_ms or job.expires_at_ms, job.expires_at_ms)
+        due_ms = 0 if job.state.ended else due_ms
         delay_s = max(due_ms - self._clock.now_ms(), 0) / 1000 + 0.01
-        active.timer = asyncio.get_running_loop().call_later(delay_s, self._tick, job.job_id)
+        active.timer = asyncio.get_running_loop().call_later(
+            max(delay_s, at_least_s), self._tick, job.job_id
+        )
 
     def _tick(self, job_id: str) -> None:
         active = self._active.get(job_id)
         if active is None:
             return
-        self.apply(job_id, machine.Tick())
-        if job_id in self._active:
-            self._arm(active)
+        wait_s = RETRY_S
+        try:
+            if active.job.state.ended:  # its end could not be stored before
+                self._finish(active)
+            else:
+                self.apply(job_id, machine.Tick())
+            wait_s = 0.0
+        finally:
+            if job_id in self._active:
+                self._arm(active, at_least_s=wait_s)
 
 
 def _repeats_after_restart(before: Job, after: Job) -> bool:

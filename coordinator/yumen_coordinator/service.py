@@ -23,7 +23,7 @@ from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.book import open_descriptor
 from yumen_core.jobs.machine import Limits
 from yumen_core.jobs.spec import parse_spec, spec_digest
-from yumen_core.log import Act, open_log
+from yumen_core.log import Act, LogAlarm, open_log
 from yumen_core.policy import PolicyBundle, install_policies
 from yumen_core.rpc.channels import aio_server, server_credentials
 from yumen_core.rpc.v1 import envelope_pb2, federation_pb2_grpc, link_pb2, link_pb2_grpc
@@ -76,19 +76,19 @@ async def serve(
     directory: Path,
     *,
     ready: Callable[[str], None] | None = None,
-    stop: asyncio.Event | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Run the coordinator in `directory` until cancelled or `stop` is set.
+    """Run the coordinator in `directory` until cancelled.
 
-    `ready` is called with the address once it accepts calls. Raises `StateError`.
+    `ready` is called with the address once it accepts calls. Raises `StateError`; a log that can
+    no longer be written ends the process.
     """
-    coordinator = Coordinator(directory, clock or SystemClock())
+    coordinator = Coordinator(directory, clock or SystemClock(), LogAlarm())
     try:
         await coordinator.start()
         if ready is not None:
             ready(coordinator.config.listen)
-        await (stop or asyncio.Event()).wait()
+        await coordinator.run()
     finally:
         await coordinator.close()
 
@@ -96,7 +96,8 @@ async def serve(
 class Coordinator:
     """The parts of one coordinator and the order in which they start."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, alarm: LogAlarm) -> None:
+        self._alarm = alarm
         self.config: CoordinatorConfig = load_config(directory)
         config = self.config
         self._clock = clock
@@ -107,6 +108,7 @@ class Coordinator:
         self._log = open_log(
             config.log, member=self._membership.identity, secrets=config.secrets, clock=clock
         )
+        self._log.on_failure = alarm.ring
         self._store = Store(config.database)
         self._limits = Limits(
             decision_ms=int(config.decision_timeout_s * 1000),
@@ -124,7 +126,6 @@ class Coordinator:
         self._checks = Checks(self._registry, timeout_s=config.decision_timeout_s)
         self._gate = Gate(self._membership, policies, self._registry, self._log)
         self._server = aio_server()
-        self._refresher: asyncio.Task[None] | None = None
         self._announce_start(policies)
 
     def _announce_start(self, policies: PolicyBundle) -> None:
@@ -173,12 +174,13 @@ class Coordinator:
                 remedy="stop the other process or change `listen`",
             ) from None
         await self._server.start()
-        self._refresher = asyncio.create_task(self._keep_current())
+
+    async def run(self) -> None:
+        """Serve until cancelled, or until the log fails (`StateError`)."""
+        await self._alarm.guard(self._keep_current())
 
     async def close(self) -> None:
         """Stop in the opposite order; open jobs stay in the store."""
-        if self._refresher is not None:
-            self._refresher.cancel()
         self._scheduler.close()
         self._registry.close()
         await self._server.stop(STOP_GRACE_S)

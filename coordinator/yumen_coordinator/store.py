@@ -30,7 +30,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, defer, mapped_column
 from yumen_core.errors import PeerError
 from yumen_core.jobs.machine import Job, Round, State, Step
 from yumen_core.policy.denial import Denial
@@ -186,24 +186,29 @@ class Store:
             session.execute(delete(_ResultRow).where(_ResultRow.stored_at_ms < ms))
 
     def get(self, job_id: str) -> StoredJob | None:
+        """The job without its public key."""
+        query = select(_JobRow).options(defer(_JobRow.public_key))
         with Session(self._engine) as session:
-            row = session.get(_JobRow, job_id)
-            return None if row is None else _stored(row)
+            row = session.scalar(query.where(_JobRow.job_id == job_id))
+            return None if row is None else _stored(row, public_key=b"")
 
     def open_jobs(self) -> Iterator[StoredJob]:
         """The jobs that have not ended, oldest first."""
         states = [state.value for state in State if not state.ended]
         with Session(self._engine) as session:
             query = select(_JobRow).where(_JobRow.state.in_(states)).order_by(_JobRow.job_id)
-            yield from [_stored(row) for row in session.scalars(query)]
+            yield from [_stored(row, public_key=row.public_key) for row in session.scalars(query)]
 
     def recent(self, *, requester: str | None, limit: int) -> list[StoredJob]:
-        """The newest jobs first; of one requester, or of all where it is `None`."""
-        query = select(_JobRow).order_by(_JobRow.submitted_at_ms.desc(), _JobRow.job_id.desc())
+        """The newest jobs first, without their public keys; of one requester, or of all where it
+        is `None`."""
+        query = select(_JobRow).options(defer(_JobRow.public_key))
+        query = query.order_by(_JobRow.submitted_at_ms.desc(), _JobRow.job_id.desc())
         if requester is not None:
             query = query.where(_JobRow.requester == requester)
         with Session(self._engine) as session:
-            return [_stored(row) for row in session.scalars(query.limit(limit))]
+            rows = session.scalars(query.limit(limit))
+            return [_stored(row, public_key=b"") for row in rows]
 
     def save_descriptor(self, node: str, envelope: bytes) -> None:
         with Session(self._engine) as session, session.begin():
@@ -244,12 +249,12 @@ def _replayed(job_id: str) -> PeerError:
     return PeerError("replay", f"expected a new job id, got `{job_id}`, which was used before")
 
 
-def _stored(row: _JobRow) -> StoredJob:
+def _stored(row: _JobRow, *, public_key: bytes) -> StoredJob:
     return StoredJob(
         job=_load(row.machine),
         requester=row.requester,
         envelope=row.envelope,
-        public_key=row.public_key,
+        public_key=public_key,
         submitted_at_ms=row.submitted_at_ms,
         updated_at_ms=row.updated_at_ms,
     )

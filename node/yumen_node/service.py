@@ -18,7 +18,7 @@ from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.identity.store import IdentityStore
 from yumen_core.jobs.descriptor import PublishedTable
-from yumen_core.log import Act, open_log
+from yumen_core.log import Act, LogAlarm, open_log
 from yumen_core.policy import PolicyBundle, install_policies
 
 from yumen_node.config import FILE_NAME, NodeConfig, load_config
@@ -104,11 +104,13 @@ async def serve(
 ) -> None:
     """Run the node in `directory` until cancelled.
 
-    `ready` is called with the coordinator's identity at each welcome. Raises `StateError`.
+    `ready` is called with the coordinator's identity at each welcome. Raises `StateError`; a log
+    that can no longer be written ends the process.
     """
-    node = Node(directory, clock or SystemClock(), on_connected=ready)
+    alarm = LogAlarm()
+    node = Node(directory, clock or SystemClock(), alarm, on_connected=ready)
     try:
-        await node.run()
+        await alarm.guard(node.run())
     finally:
         node.close()
 
@@ -117,7 +119,12 @@ class Node:
     """The parts of one node and the order in which they start."""
 
     def __init__(
-        self, directory: Path, clock: Clock, *, on_connected: Callable[[str], None] | None
+        self,
+        directory: Path,
+        clock: Clock,
+        alarm: LogAlarm,
+        *,
+        on_connected: Callable[[str], None] | None,
     ) -> None:
         self.config = config = load_config(directory)
         _renew_if_due(config.identity, clock)
@@ -129,6 +136,7 @@ class Node:
         self._log = log = open_log(
             config.log, member=membership.identity, secrets=config.secrets, clock=clock
         )
+        log.on_failure = alarm.ring
         self._datasets = datasets = open_datasets(config)
         self._state = state = NodeState(config.state)
         publication = Publication(

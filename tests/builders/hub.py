@@ -50,6 +50,8 @@ class RecordingStore(Store):
         self._happened.append(("store", job.state))
 
     def save_result(self, job: machine.Job, outcome: bytes, total: bytes, *, now_ms: int) -> None:
+        if self.broken:
+            raise OSError("no space left")
         super().save_result(job, outcome, total, now_ms=now_ms)
         self._happened.append(("result", job.state))
 

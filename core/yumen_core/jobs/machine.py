@@ -211,6 +211,9 @@ def advance(
             return _on_part(job, node, round_, now_ms, limits)
         case NodeFailed(node, message) if job.state is State.RUNNING and node in job.participants:
             return _end(job, State.FAILED, f"{message[:MAX_REASON_CHARS]} (at {node})")
+        case NodeFailed(node, message) if job.state is State.DECIDING:
+            denied = NodeDenied(node, (_failure(node, message[:MAX_REASON_CHARS]),))
+            return _on_answer(job, denied, now_ms, limits)
         case NodeAbsent(node) if job.state is State.RUNNING and node in job.participants:
             if job.steps[node] is Step.CONTRIBUTED:  # nothing more is needed of it
                 return job, ()
@@ -327,6 +330,19 @@ def _lost(job: Job, nodes: tuple[str, ...], why: str) -> tuple[Job, tuple[Effect
 
 def _end(job: Job, state: State, reason: str) -> tuple[Job, tuple[Effect, ...]]:
     return replace(job, state=state, reason=reason), (Finish(),)
+
+
+def _failure(node: str, message: str) -> Denial:
+    """A node that cannot even decide takes no part, and says why."""
+    return Denial(
+        node=node,
+        reason_code="failed",
+        message=message,
+        subject="node",
+        observed="",
+        allowed="",
+        remedy="ask the node's operator",
+    )
 
 
 def _denial_text(denials: tuple[Denial, ...]) -> str:

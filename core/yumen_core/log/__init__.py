@@ -1,5 +1,6 @@
 """The Merkle log: C2SP tlog-tiles, signed-note checkpoints, RFC 6962 hashing."""
 
+from yumen_core.log.alarm import LogAlarm
 from yumen_core.log.appender import TileLog
 from yumen_core.log.checkpoint import (
     Checkpoint,
@@ -17,6 +18,7 @@ __all__ = [
     "Act",
     "Checkpoint",
     "Entry",
+    "LogAlarm",
     "LogReport",
     "Note",
     "Signer",

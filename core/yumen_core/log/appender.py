@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,8 @@ _LOG = logging.getLogger(__name__)
 
 class TileLog:
     """One writer's log. Safe to use from several threads.
+
+    `on_failure`, where set, is called once a write has failed and the log is closed by that.
 
     An append is durable when it returns. It costs two syncs: the redo file, then the guard. Tiles
     and checkpoint follow for readers, at once or together with those of other appends within the
@@ -57,6 +59,7 @@ class TileLog:
         self._state = Checkpoint(signer.name, self._edge.size, self._edge.root())
         self._note = sign_checkpoint(self._state, signer)
         self._publish_delay_s = publish_delay_s
+        self.on_failure: Callable[[], None] | None = None
         self._unpublished = Unpublished()
         self._timer: threading.Timer | None = None
 
@@ -300,6 +303,8 @@ class TileLog:
             self._store.settle(state.size, state.root)
 
     def _failed(self, error: OSError) -> StateError:
+        if self.on_failure is not None:
+            self.on_failure()
         reason = error.strerror or str(error)
         return StateError(
             "log_closed", f"the log `{self._store.directory}` cannot be written: {reason}"

@@ -48,7 +48,8 @@ def refused(name: str) -> str:
 def test_a_job_comes_back_as_it_was(store: Store) -> None:
     one = stored()
     store.add(one)
-    assert store.get("job-1") == one
+    assert store.get("job-1") == replace(one, public_key=b"")  # not needed, and large
+    assert list(store.open_jobs()) == [one]
     assert store.get("job-2") is None
 
 
@@ -65,7 +66,7 @@ def test_a_new_state_replaces_the_old(store: Store) -> None:
     )
     store.save(changed, now_ms=9)
     found = store.get("job-1")
-    assert found == replace(stored(), job=changed, updated_at_ms=9)
+    assert found == replace(stored(), job=changed, updated_at_ms=9, public_key=b"")
 
 
 def test_a_state_of_no_job_is_not_stored(store: Store) -> None:
@@ -94,7 +95,7 @@ def test_every_state_round_trips(
     store.add(one)
     found = store.get("job-1")
     store.close()
-    assert found == one
+    assert found == replace(one, public_key=b"")
     assert found is not None
     assert type(found.job.state) is State
     assert all(type(step) is Step for step in found.job.steps.values())
@@ -120,7 +121,7 @@ def test_an_id_is_used_once(store: Store) -> None:
         with pytest.raises(PeerError) as caught:
             again()
         assert (caught.value.code, caught.value.message) == ("replay", refused("dry"))
-    assert store.get("job-1") == stored()
+    assert store.get("job-1") == replace(stored(), public_key=b"")
     assert store.get("dry") is None
 
 
@@ -219,7 +220,7 @@ def test_all_of_it_outlives_the_process(store: Store, url: str) -> None:
     store.save_descriptor(NODES[0], b"descriptor")
     again = Store(url)  # the first is not closed: its process was killed
     assert [one.job.job_id for one in again.open_jobs()] == ["job-1"]
-    assert again.get("job-1") == stored()
+    assert again.get("job-1") == replace(stored(), public_key=b"")
     assert again.decisions("job-1") == {NODES[0]: b"yes"}
     assert again.result("job-2") == (b"outcome", b"sum")
     assert again.descriptors() == {NODES[0]: b"descriptor"}

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from yumen_core.jobs.machine import (
     Admitted,
     Cancelled,
@@ -254,6 +251,30 @@ SCENARIOS: list[tuple[str, list, State, str, list[Effect], int]] = [
         3,
     ),
     (
+        "a node cannot even decide, three are enough",
+        [Admitted(), NodeFailed("d", "expected fewer open jobs"), *accepted("a", "b", "c")],
+        State.RUNNING,
+        "",
+        [ASK, StartRound(Round.SUPPORT, ("a", "b", "c"), ("a", "b", "c"))],
+        3,
+    ),
+    (
+        "a node cannot even decide, all are needed",
+        [Admitted(), NodeFailed("d", "expected fewer open jobs"), *accepted("a", "b", "c")],
+        State.DENIED,
+        "expected fewer open jobs (at d)",
+        [ASK, Finish()],
+        4,
+    ),
+    (
+        "a node that has said yes and then cannot decide again",
+        [Admitted(), *accepted("a"), NodeFailed("a", "no"), *accepted("b", "c", "d")],
+        State.RUNNING,
+        "",
+        [ASK, ALL],
+        4,
+    ),
+    (
         "an endless word of a node is cut",
         [*RUNNING, NodeFailed("c", "x" * 100_000)],
         State.FAILED,
@@ -371,145 +392,3 @@ def test_what_is_open_and_what_has_ended() -> None:
         State.AWAITING_APPROVAL,
         State.RUNNING,
     }
-
-
-nodes = st.sampled_from((*NODES, "stranger"))
-
-
-class AnyOrder(RuleBasedStateMachine):
-    """Events in any order, at any time, with restarts between them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now_ms = 0
-        self.job = new_job()
-        self.effects: tuple[Effect, ...] = ()
-        self.ended: Job | None = None
-        self.fixed: tuple[str, ...] = ()
-        self.accepted: set[str] = set()
-        self.supported: set[str] = set()
-
-    @initialize(min_nodes=st.integers(3, 4), admit=st.booleans())
-    def begin(self, min_nodes: int, admit: bool) -> None:
-        self.job = new_job(min_nodes)
-        if admit:
-            self.feed(Admitted())
-
-    def feed(self, event: Event) -> None:
-        before = self.job
-        self.job, self.effects = advance(before, event, now_ms=self.now_ms, limits=LIMITS)
-        if self.job == before:
-            assert self.effects == ()
-        for effect in self.effects:
-            self.check(effect)
-        assert (Finish() in self.effects) == (self.job.state.ended and not before.state.ended)
-
-    def check(self, effect: Effect) -> None:
-        if isinstance(effect, Propose):
-            assert set(effect.nodes) <= set(NODES)
-        if not isinstance(effect, StartRound):
-            return
-        assert effect.participants == self.job.participants == effect.nodes
-        if effect.round is Round.SUM:
-            assert self.supported >= set(effect.participants)
-
-    @rule()
-    def admit(self) -> None:
-        self.feed(Admitted())
-
-    @rule()
-    def refuse(self) -> None:
-        self.feed(Refused((denial("hub"),)))
-
-    @rule(node=nodes)
-    def accept(self, node: str) -> None:
-        if self.job.state is State.DECIDING and self.job.steps.get(node) is Step.ASKED:
-            self.accepted.add(node)
-        self.feed(NodeAccepted(node))
-
-    @precondition(lambda self: self.job.state is State.DECIDING)
-    @rule()
-    def all_accept(self) -> None:
-        for node in NODES:
-            self.accept(node)
-
-    @rule(node=nodes)
-    def deny(self, node: str) -> None:
-        self.feed(NodeDenied(node, (denial(node),)))
-
-    @rule(node=nodes)
-    def away(self, node: str) -> None:
-        self.feed(NodeAbsent(node))
-
-    @rule(node=nodes, round_=st.sampled_from(Round))
-    def part(self, node: str, round_: Round) -> None:
-        if round_ is Round.SUPPORT and self.job.round is Round.SUPPORT:
-            self.supported.add(node)
-        self.feed(RoundDone(node, round_))
-
-    @precondition(lambda self: self.job.round is not None)
-    @rule(but=nodes)
-    def nearly_all_parts(self, but: str) -> None:
-        round_ = self.job.round
-        assert round_ is not None
-        for node in self.job.participants:
-            if node != but:
-                self.part(node, round_)
-
-    @rule(node=nodes)
-    def break_down(self, node: str) -> None:
-        self.feed(NodeFailed(node, "no"))
-
-    @rule(chance=st.integers(0, 9))
-    def cancel(self, chance: int) -> None:
-        if chance == 0:
-            self.feed(Cancelled("li"))
-
-    @rule(ms=st.integers(0, 130))
-    def time_passes(self, ms: int) -> None:
-        self.now_ms += ms
-        self.feed(Tick())
-
-    @rule()
-    def restart(self) -> None:
-        self.job = restarted(self.job, now_ms=self.now_ms, limits=LIMITS)
-        self.supported.clear()  # what had arrived was in memory only
-
-    @invariant()
-    def an_ended_job_never_changes(self) -> None:
-        if self.ended is not None:
-            assert self.job is self.ended
-        elif self.job.state.ended:
-            self.ended = self.job
-
-    @invariant()
-    def participants_are_fixed_once(self) -> None:
-        if self.fixed:
-            assert self.job.participants == self.fixed
-        elif self.job.participants:
-            self.fixed = self.job.participants
-            assert len(self.fixed) >= self.job.min_nodes
-            assert set(self.fixed) <= self.accepted
-        assert self.job.state is not State.SUCCEEDED or self.fixed
-
-    @invariant()
-    def an_end_says_why(self) -> None:
-        if self.job.state.ended and self.job.state is not State.SUCCEEDED:
-            assert self.job.reason
-
-    @invariant()
-    def time_ends_it(self) -> None:
-        """Ticks at its deadlines alone bring the job to an end, by its expiry at the latest."""
-        job, now_ms = self.job, self.now_ms
-        for _ in range(4):
-            if job.state.ended:
-                return
-            # A job that is not admitted yet has no deadline but its expiry.
-            due_ms = min(job.deadline_ms or EXPIRES, EXPIRES)
-            now_ms = max(now_ms, due_ms)
-            job, _ = advance(job, Tick(), now_ms=now_ms, limits=LIMITS)
-        raise AssertionError(f"still {job.state} after every deadline")
-
-
-AnyOrder.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
-test_any_order = AnyOrder.TestCase

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from builders.federation import Federation, Job, job_for
+from builders.running import Running
 from builders.site import Site
 from yumen_core.identity import Role
 from yumen_core.identity.membership import Membership
@@ -36,3 +37,9 @@ def ask(li: Membership, sites: list[Site]) -> Callable[..., Job]:
         return job_for(li, [site.published() for site in over or sites], **changes)
 
     return made
+
+
+@pytest.fixture
+def run(sites: list[Site], ask: Callable[..., Job]) -> Running:
+    """Three hospitals, a job that needs all of them."""
+    return Running(sites[:3], ask(sites[:3]))

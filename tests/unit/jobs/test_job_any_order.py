@@ -1,0 +1,188 @@
+"""The life of a job under events in any order, at any time, with restarts between them."""
+
+from collections.abc import Sequence
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from yumen_core.jobs.machine import (
+    Admitted,
+    Cancelled,
+    Effect,
+    Event,
+    Finish,
+    Job,
+    Limits,
+    NodeAbsent,
+    NodeAccepted,
+    NodeDenied,
+    NodeFailed,
+    Propose,
+    Refused,
+    Round,
+    RoundDone,
+    StartRound,
+    State,
+    Step,
+    Tick,
+    advance,
+    restarted,
+)
+from yumen_core.policy.denial import Denial
+
+LIMITS = Limits(decision_ms=15, round_ms=120)
+NODES = ("a", "b", "c", "d")
+EXPIRES = 1000
+
+
+def denial(node: str, message: str = "expected another purpose, got `pricing`") -> Denial:
+    return Denial(node, "purpose", message, "purpose", "pricing", "research", "ask for research")
+
+
+def new_job(min_nodes: int = 3, nodes: Sequence[str] = NODES) -> Job:
+    return Job("job", min_nodes, dict.fromkeys(nodes, Step.ASKED), expires_at_ms=EXPIRES)
+
+
+nodes = st.sampled_from((*NODES, "stranger"))
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Events in any order, at any time, with restarts between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ms = 0
+        self.job = new_job()
+        self.effects: tuple[Effect, ...] = ()
+        self.ended: Job | None = None
+        self.fixed: tuple[str, ...] = ()
+        self.accepted: set[str] = set()
+        self.supported: set[str] = set()
+
+    @initialize(min_nodes=st.integers(3, 4), stage=st.integers(0, 3))
+    def begin(self, min_nodes: int, stage: int) -> None:
+        """Some runs begin later in a job's life, so that many see its end."""
+        self.job = new_job(min_nodes)
+        if stage > 0:
+            self.feed(Admitted())
+        if stage > 1:
+            self.all_accept()
+        if stage > 2:
+            for node in NODES:
+                self.part(node, Round.SUPPORT)
+
+    def feed(self, event: Event) -> None:
+        before = self.job
+        self.job, self.effects = advance(before, event, now_ms=self.now_ms, limits=LIMITS)
+        if self.job == before:
+            assert self.effects == ()
+        for effect in self.effects:
+            self.check(effect)
+        assert (Finish() in self.effects) == (self.job.state.ended and not before.state.ended)
+
+    def check(self, effect: Effect) -> None:
+        if isinstance(effect, Propose):
+            assert set(effect.nodes) <= set(NODES)
+        if not isinstance(effect, StartRound):
+            return
+        assert effect.participants == self.job.participants == effect.nodes
+        if effect.round is Round.SUM:
+            assert self.supported >= set(effect.participants)
+
+    @rule()
+    def admit(self) -> None:
+        self.feed(Admitted())
+
+    @rule(node=nodes)
+    def accept(self, node: str) -> None:
+        if self.job.state is State.DECIDING and self.job.steps.get(node) is Step.ASKED:
+            self.accepted.add(node)
+        self.feed(NodeAccepted(node))
+
+    @precondition(lambda self: self.job.state is State.DECIDING)
+    @rule()
+    def all_accept(self) -> None:
+        for node in NODES:
+            self.accept(node)
+
+    @rule(node=nodes)
+    def deny(self, node: str) -> None:
+        self.feed(NodeDenied(node, (denial(node),)))
+
+    @rule(node=nodes, round_=st.sampled_from(Round))
+    def part(self, node: str, round_: Round) -> None:
+        if round_ is Round.SUPPORT and self.job.round is Round.SUPPORT:
+            self.supported.add(node)
+        self.feed(RoundDone(node, round_))
+
+    @precondition(lambda self: self.job.round is not None)
+    @rule(but=nodes)
+    def nearly_all_parts(self, but: str) -> None:
+        round_ = self.job.round
+        assert round_ is not None
+        for node in self.job.participants:
+            if node != but:
+                self.part(node, round_)
+
+    @rule(
+        event=st.one_of(
+            st.builds(NodeAbsent, nodes),
+            st.builds(NodeFailed, nodes, st.just("no")),
+            st.builds(Cancelled, st.just("li")),
+            st.just(Refused((denial("hub"),))),
+        ),
+        chance=st.integers(0, 5),
+    )
+    def misfortune(self, event: Event, chance: int) -> None:
+        """Rare, as most of these end the job."""
+        if chance == 0:
+            self.feed(event)
+
+    @rule(ms=st.sampled_from((0, 1, 5, 14, 15, 60, 119, 120)))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+        self.feed(Tick())
+
+    @rule()
+    def restart(self) -> None:
+        self.job = restarted(self.job, now_ms=self.now_ms, limits=LIMITS)
+        self.supported.clear()  # what had arrived was in memory only
+
+    @invariant()
+    def an_ended_job_never_changes(self) -> None:
+        if self.ended is not None:
+            assert self.job is self.ended
+        elif self.job.state.ended:
+            self.ended = self.job
+
+    @invariant()
+    def participants_are_fixed_once(self) -> None:
+        if self.fixed:
+            assert self.job.participants == self.fixed
+        elif self.job.participants:
+            self.fixed = self.job.participants
+            assert len(self.fixed) >= self.job.min_nodes
+            assert set(self.fixed) <= self.accepted
+        assert self.job.state is not State.SUCCEEDED or self.fixed
+
+    @invariant()
+    def an_end_says_why(self) -> None:
+        if self.job.state.ended and self.job.state is not State.SUCCEEDED:
+            assert self.job.reason
+
+    @invariant()
+    def time_ends_it(self) -> None:
+        """Ticks at its deadlines alone bring the job to an end, by its expiry at the latest."""
+        job, now_ms = self.job, self.now_ms
+        for _ in range(4):
+            if job.state.ended:
+                return
+            # A job that is not admitted yet has no deadline but its expiry.
+            due_ms = min(job.deadline_ms or EXPIRES, EXPIRES)
+            now_ms = max(now_ms, due_ms)
+            job, _ = advance(job, Tick(), now_ms=now_ms, limits=LIMITS)
+        raise AssertionError(f"still {job.state} after every deadline")
+
+
+AnyOrder.TestCase.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
+test_any_order = AnyOrder.TestCase
