@@ -6,6 +6,7 @@ Everything here runs on the event loop of the coordinator and needs no lock.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.rpc.v1 import link_pb2
 
 MAX_WAITING_FRAMES = 4096
+KEYS_REMEMBERED = 16
+"""Public keys a node is not sent again on one stream; a node keeps more (`gate.KEYS_KEPT`)."""
 
 
 @dataclass
@@ -23,9 +26,17 @@ class Connection:
 
     node: str
     certificate_pem: bytes
+    keys_sent: deque[bytes] = field(default_factory=lambda: deque(maxlen=KEYS_REMEMBERED))
     outgoing: asyncio.Queue[link_pb2.CoordinatorFrame | None] = field(
         default_factory=lambda: asyncio.Queue(MAX_WAITING_FRAMES)
     )
+
+    def needs_key(self, digest: bytes) -> bool:
+        """Whether the public key must travel with the next proposal; noted as sent if so."""
+        if digest in self.keys_sent:
+            return False
+        self.keys_sent.append(digest)
+        return True
 
     def send(self, frame: link_pb2.CoordinatorFrame) -> None:
         """Queue a frame. A node too slow to read thousands of frames is cut off."""

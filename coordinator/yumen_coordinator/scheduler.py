@@ -309,18 +309,22 @@ class Scheduler:
                 self.apply(job_id, machine.NodeAbsent(node))
 
     def _propose(self, active: ActiveJob, nodes: tuple[str, ...]) -> None:
-        frame = link_pb2.CoordinatorFrame(proposal=self.proposal(active))
-        for node in nodes:
-            self._send(node, frame)
-
-    def proposal(self, active: ActiveJob) -> link_pb2.Proposal:
-        """The signed job with the signed descriptors of its participants."""
-        known = (self._registry.known(node) for node in active.opened.spec.nodes)
-        return link_pb2.Proposal(
+        """Send the signed job with the signed descriptors of its participants. The public key,
+        128 KiB, goes along where the node has not had it on this stream."""
+        spec = active.opened.spec
+        known = (self._registry.known(node) for node in spec.nodes)
+        proposal = link_pb2.Proposal(
             job=active.envelope.to_proto(),
             descriptors=[k.envelope.to_proto() for k in known if k is not None],
-            public_key=active.public_key,
         )
+        bare = link_pb2.CoordinatorFrame(proposal=proposal)
+        proposal.public_key = active.public_key
+        whole = link_pb2.CoordinatorFrame(proposal=proposal)
+        for node in nodes:
+            connection = self._registry.live(node)
+            if connection is not None:
+                fresh = connection.needs_key(spec.public_key_digest)
+                connection.send(whole if fresh else bare)
 
     def _start_round(self, active: ActiveJob, round_: Round, nodes: tuple[str, ...]) -> None:
         request = link_pb2.RoundRequest(

@@ -108,7 +108,7 @@ class Execution:
             digests={"participants": bound, "share": hashlib.sha256(envelope.payload).digest()},
             detail={"participants": list(participants)},
         )
-        self._state.add_part(job.job_id, Round.SUPPORT, envelope.to_proto().SerializeToString())
+        self._add_part(job, Round.SUPPORT, participants, envelope.to_proto().SerializeToString())
         return envelope
 
     async def contribution(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> bytes:
@@ -150,11 +150,11 @@ class Execution:
                 "cells_released": int(np.count_nonzero(kept[:, 0])),
             },
         )
-        self._state.add_part(job.job_id, Round.SUM, payload)
+        self._add_part(job, Round.SUM, participants, payload)
         return payload
 
     def _participants(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> tuple[str, ...]:
-        """The participant set of the request, checked and bound to the job.
+        """The participant set of the request, checked; the first part binds the job to it.
 
         1. It is a set, sorted, of nodes that the requester signed for, this one among them.
         2. It is as large as the requester and every table demand.
@@ -179,8 +179,14 @@ class Execution:
         if known is None or known.ended or not known.accepted:
             raise PeerError("round", "expected a round of an open job, got one of another")
         bound = participants_binding(job.job_id, participants)
-        self._state.fix_participants(job.job_id, bound)
+        self._state.check_participants(job.job_id, bound)
         return participants
+
+    def _add_part(
+        self, job: AcceptedJob, round_: Round, participants: Sequence[str], payload: bytes
+    ) -> None:
+        bound = participants_binding(job.job_id, participants)
+        self._state.add_part(job.job_id, round_, payload, participants=bound)
 
     def _totals(
         self, job: AcceptedJob, request: link_pb2.RoundRequest, participants: Sequence[str]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ from yumen_node.publication import Publication
 from yumen_node.state import NodeState
 
 _LOG = logging.getLogger(__name__)
+KEYS_KEPT = 64
+"""Public keys kept between jobs, 128 KiB each."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class Gate:
         log: TileLog,
     ) -> None:
         self._membership = membership
+        self._public_keys: OrderedDict[bytes, BfvPublicKey] = OrderedDict()
         self._book = DescriptorBook(membership)
         self._keys = keys
         self._publication = publication
@@ -154,9 +158,7 @@ class Gate:
         asked = question(spec, descriptors)
         if spec.dry_run:
             return _Understood(asked, descriptors, None, None)
-        public_key = BfvPublicKey.from_bytes(proposal.public_key)
-        if not hmac.compare_digest(public_key.digest, spec.public_key_digest):
-            raise PeerError("ciphertext", "expected the public key that the job names, got another")
+        public_key = self._public_key(spec, proposal.public_key)
         info = secret_info(spec.job_id, me.uri)
         try:
             secret = Secret(self._keys.sealing.open(mine.sealed_secret, info))
@@ -165,6 +167,19 @@ class Gate:
                 "sealed", "expected a job secret of 32 bytes, got another length"
             ) from None
         return _Understood(asked, descriptors, public_key, secret)
+
+    def _public_key(self, spec: JobSpec, raw: bytes) -> BfvPublicKey:
+        """The key the job names: sent along, or kept from an earlier job of this requester."""
+        if not raw and spec.public_key_digest in self._public_keys:
+            self._public_keys.move_to_end(spec.public_key_digest)
+            return self._public_keys[spec.public_key_digest]
+        public_key = BfvPublicKey.from_bytes(raw)
+        if not hmac.compare_digest(public_key.digest, spec.public_key_digest):
+            raise PeerError("ciphertext", "expected the public key that the job names, got another")
+        self._public_keys[public_key.digest] = public_key
+        if len(self._public_keys) > KEYS_KEPT:
+            self._public_keys.popitem(last=False)
+        return public_key
 
     def _denials(self, spec: JobSpec, asked: Question) -> tuple[Denial, ...]:
         """Steps 6 and 7."""

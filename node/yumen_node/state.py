@@ -11,6 +11,8 @@ job once, whatever the coordinator asks.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,18 +79,11 @@ class NodeState:
             (job_id, spec_digest, int(accepted), decision),
         )
 
-    def fix_participants(self, job_id: str, digest: bytes) -> None:
-        """Bind the job to one participant set.
-
-        Raises `PeerError` (`round`) where it is bound to another: summing over two sets would give
-        the difference between them.
-        """
-        self._db.execute(
-            "UPDATE jobs SET participants = ? WHERE job_id = ? AND participants IS NULL",
-            (digest, job_id),
-        )
+    def check_participants(self, job_id: str, digest: bytes) -> None:
+        """Raise `PeerError` (`round`) where the job is bound to another participant set than
+        `digest`: summing over two sets would give the difference between them."""
         known = self.job(job_id)
-        if known is None or known.participants != digest:
+        if known is None or known.participants not in (None, digest):
             raise PeerError(
                 "round", "expected the participant set of the job's first round, got another set"
             )
@@ -100,15 +95,33 @@ class NodeState:
         ).fetchone()
         return None if row is None else row[0]
 
-    def add_part(self, job_id: str, round_name: str, payload: bytes) -> None:
-        self._db.execute(
-            "INSERT INTO parts (job_id, round, payload) VALUES (?, ?, ?)",
-            (job_id, round_name, payload),
-        )
+    def add_part(
+        self, job_id: str, round_name: str, payload: bytes, *, participants: bytes
+    ) -> None:
+        """Keep what the node is about to send, and bind the job to the participant set: both or
+        neither. Raises as `check_participants`."""
+        with self._transaction():
+            self.check_participants(job_id, participants)
+            self._db.execute(
+                "UPDATE jobs SET participants = ? WHERE job_id = ?", (participants, job_id)
+            )
+            self._db.execute(
+                "INSERT INTO parts (job_id, round, payload) VALUES (?, ?, ?)",
+                (job_id, round_name, payload),
+            )
 
     def end_job(self, job_id: str) -> None:
         """The job is over: no further part of it will be sent, and what was sent can go."""
-        self._db.execute("BEGIN")
-        self._db.execute("UPDATE jobs SET ended = 1 WHERE job_id = ?", (job_id,))
-        self._db.execute("DELETE FROM parts WHERE job_id = ?", (job_id,))
+        with self._transaction():
+            self._db.execute("UPDATE jobs SET ended = 1 WHERE job_id = ?", (job_id,))
+            self._db.execute("DELETE FROM parts WHERE job_id = ?", (job_id,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
         self._db.execute("COMMIT")

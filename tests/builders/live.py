@@ -23,7 +23,8 @@ from yumen_core.identity import Identity, Role
 from yumen_core.identity.client import enrol
 from yumen_core.log import Entry, verify_directory
 from yumen_core.log.entry import decode_entry
-from yumen_core.log.reader import LogReader
+from yumen_core.log.guard import Guard
+from yumen_core.log.reader import Reader
 from yumen_core.log.storage import DiskStorage
 from yumen_node.service import init_node
 
@@ -158,10 +159,18 @@ class Live:
     # Logs ---------------------------------------------------------------------------------------
 
     def entries(self, name: str) -> list[Entry]:
-        """Every entry of a party's log, after the whole log has been verified."""
+        """Every entry of a party's log, after the whole log has been verified.
+
+        What the party has written by now is waited for: readers see it a moment later.
+        """
         directory = self.directory(name) / "log"
-        report = verify_directory(directory, None)
-        reader = LogReader(DiskStorage(directory), report.size)
+        attested = Guard(DiskStorage(), self.directory(name) / "secrets" / "log.guard").load()
+        assert attested is not None
+        deadline = time.monotonic() + 10
+        while (report := verify_directory(directory, None)).size < attested.size:
+            assert time.monotonic() < deadline, f"the log of {name} stays behind its guard"
+            time.sleep(0.05)
+        reader = Reader(DiskStorage(), directory, report.size)
         return [decode_entry(entry) for entry in reader.entries(0, report.size)]
 
     # Inside -------------------------------------------------------------------------------------
@@ -170,9 +179,7 @@ class Live:
         self.root.mkdir(parents=True, exist_ok=True)
         purposes = self.root / "purposes.yaml"
         purposes.write_text(PURPOSES, encoding="utf-8")
-        authority.init_authority(
-            self.authority_directory, FEDERATION, f"127.0.0.1:{free_port()}"
-        )
+        authority.init_authority(self.authority_directory, FEDERATION, f"127.0.0.1:{free_port()}")
         self.start_again("authority")
         init_coordinator(
             self.directory("coordinator"),
@@ -203,9 +210,7 @@ class Live:
         kind = "coordinator" if name == "coordinator" else "node"
         file = self.directory(name) / f"{kind}.yaml"
         held = yaml.safe_load(file.read_text(encoding="utf-8"))
-        file.write_text(
-            yaml.safe_dump({**held, **settings}, allow_unicode=True), encoding="utf-8"
-        )
+        file.write_text(yaml.safe_dump({**held, **settings}, allow_unicode=True), encoding="utf-8")
 
     def _policy(self, name: str) -> Path:
         folder = self.root / "given" / name

@@ -50,8 +50,10 @@ class RecordingState(NodeState):
         super().add_job(job_id, spec_digest, accepted=accepted, decision=decision)
         self._happened.append(("job", accepted))
 
-    def add_part(self, job_id: str, round_name: str, payload: bytes) -> None:
-        super().add_part(job_id, round_name, payload)
+    def add_part(
+        self, job_id: str, round_name: str, payload: bytes, *, participants: bytes
+    ) -> None:
+        super().add_part(job_id, round_name, payload, participants=participants)
         self._happened.append(("part", str(round_name)))
 
 

@@ -45,10 +45,14 @@ def test_a_job_id_is_decided_on_once(state: NodeState) -> None:
 
 
 def test_the_participants_are_fixed_once(state: NodeState) -> None:
-    state.fix_participants("job", ONE)
-    state.fix_participants("job", ONE)
+    state.check_participants("job", TWO)  # nothing is fixed before the first part
+    state.add_part("job", Round.SUPPORT, b"share", participants=ONE)
+    state.check_participants("job", ONE)
     with pytest.raises(PeerError) as caught:
-        state.fix_participants("job", TWO)
+        state.check_participants("job", TWO)
+    with pytest.raises(PeerError, match=OTHER_SET):
+        state.add_part("job", Round.SUM, b"sum", participants=TWO)
+    assert state.part("job", Round.SUM) is None
     assert (caught.value.code, caught.value.message) == ("round", OTHER_SET)
     known = state.job("job")
     assert known is not None
@@ -57,25 +61,25 @@ def test_the_participants_are_fixed_once(state: NodeState) -> None:
 
 def test_the_participants_of_a_job_never_decided_on_are_not_fixed(state: NodeState) -> None:
     with pytest.raises(PeerError, match=OTHER_SET):
-        state.fix_participants("other", ONE)
+        state.check_participants("other", ONE)
     assert state.job("other") is None
 
 
 def test_a_part_is_sent_once_and_again_as_it_was(state: NodeState) -> None:
-    state.add_part("job", Round.SUPPORT, b"share")
-    state.add_part("job", Round.SUM, b"sum")
+    state.add_part("job", Round.SUPPORT, b"share", participants=ONE)
+    state.add_part("job", Round.SUM, b"sum", participants=ONE)
     with pytest.raises(sqlite3.IntegrityError):
-        state.add_part("job", Round.SUM, b"another sum")
+        state.add_part("job", Round.SUM, b"another sum", participants=ONE)
     assert state.part("job", Round.SUPPORT) == b"share"
     assert state.part("job", Round.SUM) == b"sum"
 
 
 def test_an_ended_job_keeps_its_id_and_no_part(state: NodeState) -> None:
     state.add_job("other", TWO, accepted=True, decision=b"yes")
-    state.add_part("job", Round.SUM, b"sum")
-    state.add_part("other", Round.SUM, b"other sum")
+    state.add_part("job", Round.SUM, b"sum", participants=ONE)
+    state.add_part("other", Round.SUM, b"other sum", participants=ONE)
     state.end_job("job")
-    assert state.job("job") == KnownJob(ONE, True, b"yes", None, True)
+    assert state.job("job") == KnownJob(ONE, True, b"yes", ONE, True)
     assert state.part("job", Round.SUM) is None
     assert state.part("other", Round.SUM) == b"other sum"
     with pytest.raises(sqlite3.IntegrityError):
@@ -83,8 +87,7 @@ def test_an_ended_job_keeps_its_id_and_no_part(state: NodeState) -> None:
 
 
 def test_all_of_it_outlives_the_process(state: NodeState, folder: Path) -> None:
-    state.fix_participants("job", ONE)
-    state.add_part("job", Round.SUM, b"sum")
+    state.add_part("job", Round.SUM, b"sum", participants=ONE)
     state.add_job("ended", TWO, accepted=True, decision=b"yes")
     state.end_job("ended")
     state.close()
@@ -93,13 +96,13 @@ def test_all_of_it_outlives_the_process(state: NodeState, folder: Path) -> None:
     assert again.part("job", Round.SUM) == b"sum"
     assert again.job("ended") == KnownJob(TWO, True, b"yes", None, True)
     with pytest.raises(PeerError, match=OTHER_SET):
-        again.fix_participants("job", TWO)
+        again.check_participants("job", TWO)
     again.close()
 
 
 def test_a_process_that_died_lost_nothing_it_had_stored(state: NodeState, folder: Path) -> None:
     """Without a clean close: what `add_part` returned from is in the file."""
-    state.add_part("job", Round.SUM, b"sum")
+    state.add_part("job", Round.SUM, b"sum", participants=ONE)
     again = NodeState(folder)
     assert again.part("job", Round.SUM) == b"sum"
     again.close()
