@@ -12,32 +12,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from yumen_core.disclosure import DisclosureRules, local_flags, released, withhold
 from yumen_core.errors import PeerError, StateError
-from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envelope
+from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
-from yumen_core.identity.names import Role
 from yumen_core.jobs.answer import encode_answer
 from yumen_core.jobs.machine import Round
 from yumen_core.jobs.rounds import (
     participants_binding,
     sum_binding,
     support_binding,
-    support_digest,
 )
 from yumen_core.log import Act, TileLog
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.securesum.contribution import contribute
-from yumen_core.securesum.support import Flags, open_support, seal_flags
+from yumen_core.securesum.support import Flags, seal_flags
 from yumen_core.sql import LocalCells
 
 from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
 from yumen_node.keys import NodeKeys
+from yumen_node.shares import open_supports
 from yumen_node.state import NodeState
-
-MAX_SHARE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -86,12 +82,11 @@ class Execution:
             return SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(before))
         counted = await self._count(job)
         bound = support_binding(job.job_id, participants)
-        sealed = seal_flags(
+        flags = seal_flags(
             counted.flags.reshape(-1),
             mask_key=self._keys.mask,
             own_name=self._me,
             peers=job.mask_keys(participants, but=self._me),
-            job_secret=job.secret,
             binding=bound,
         )
         share = job_pb2.SupportShare(
@@ -99,7 +94,8 @@ class Execution:
             spec_digest=job.opened.digest,
             node=self._me,
             participants_digest=bound,
-            sealed=sealed,
+            commitment=flags.commitment,
+            sealed=flags.sealed,
         )
         envelope = self._membership.sign(share.SerializeToString(), PayloadType.SUPPORT)
         self._log.record(
@@ -123,12 +119,17 @@ class Execution:
         if before is not None:
             return before
         counted = await self._count(job)
-        totals, supports = self._totals(job, request, participants)
-        if (totals < counted.flags).any():
-            raise PeerError(
-                "round", "expected totals that count this node's flags, got a share that hides them"
-            )
-        kept = released(totals, counted.flags, job.asked.min_nodes)
+        supports = open_supports(
+            request.supports,
+            job=job,
+            participants=participants,
+            membership=self._membership,
+            mask_key=self._keys.mask,
+            sent=self._state.part(job.job_id, Round.SUPPORT),
+        )
+        # Only what this node said, and what its rows still bear out after a restart.
+        own = supports.own & counted.flags
+        kept = released(supports.totals, own, job.asked.min_nodes)
         layout = job.asked.plan.layout
         values = withhold(counted.cells.values, [v.support for v in layout.values], kept)
         payload = contribute(
@@ -138,7 +139,7 @@ class Execution:
             own_name=self._me,
             peers=job.mask_keys(participants, but=self._me),
             job_secret=job.secret,
-            binding=sum_binding(job.job_id, participants, supports),
+            binding=sum_binding(job.job_id, participants, supports.digest),
         )
         self._log.record(
             Act.CONTRIBUTION,
@@ -188,59 +189,6 @@ class Execution:
         bound = participants_binding(job.job_id, participants)
         self._state.add_part(job.job_id, round_, payload, participants=bound)
 
-    def _totals(
-        self, job: AcceptedJob, request: link_pb2.RoundRequest, participants: Sequence[str]
-    ) -> tuple[Flags, bytes]:
-        """How many nodes stand behind each support of each cell, and the shares' digest.
-
-        Each share is signed by its node, for this job and this set; there is exactly one of each
-        participant. The coordinator only carries them.
-        """
-        bound = support_binding(job.job_id, participants)
-        shares: dict[str, bytes] = {}
-        payloads: dict[str, bytes] = {}
-        for message in request.supports[: len(participants) + 1]:
-            opened = open_envelope(
-                SignedEnvelope.from_proto(message),
-                expected_type=PayloadType.SUPPORT,
-                anchor=self._membership.anchor,
-                revocations=self._membership.revocations,
-                now_ms=self._membership.clock.now_ms(),
-                max_bytes=MAX_SHARE_BYTES,
-                role=Role.NODE,
-            )
-            try:
-                share = job_pb2.SupportShare.FromString(opened.payload)
-            except DecodeError:
-                raise PeerError("round", "expected a support share, got other bytes") from None
-            same = (
-                share.job_id == job.job_id
-                and share.spec_digest == job.opened.digest
-                and share.participants_digest == bound
-                and share.node == opened.identity.uri
-            )
-            if not same or share.node in shares:
-                raise PeerError(
-                    "round",
-                    "expected one support share a participant for this job and set, got another",
-                    node=opened.identity.uri,
-                )
-            shares[share.node], payloads[share.node] = share.sealed, opened.payload
-        if sorted(shares) != list(participants):
-            raise PeerError(
-                "round",
-                f"expected the support shares of {len(participants)} participants, "
-                f"got {len(shares)}",
-            )
-        mine = self._state.part(job.job_id, Round.SUPPORT)
-        if mine is None or payloads[self._me] != _payload(mine):
-            raise PeerError("round", "expected this node's own support share, got another")
-        layout = job.asked.plan.layout
-        totals = open_support(
-            shares, job_secret=job.secret, binding=bound, length=layout.cells * layout.supports
-        )
-        return totals.reshape(layout.cells, layout.supports), support_digest(payloads)
-
     async def _count(self, job: AcceptedJob) -> _Counted:
         """Run the plan on this node's rows, once a job."""
         held = self._counted.get(job.job_id)
@@ -256,7 +204,3 @@ class Execution:
         counted = _Counted(cells, local_flags(cells.supports, rules))
         self._counted[job.job_id] = counted
         return counted
-
-
-def _payload(envelope: bytes) -> bytes:
-    return envelope_pb2.Envelope.FromString(envelope).payload

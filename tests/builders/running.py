@@ -80,5 +80,9 @@ def edited(site: Site, share: SignedEnvelope, **changes: Any) -> SignedEnvelope:
     """A share with other fields, signed by its own node."""
     message = job_pb2.SupportShare.FromString(share.payload)
     for name, value in changes.items():
-        setattr(message, name, value)
+        if name == "sealed":
+            message.sealed.clear()
+            message.sealed.update(value)
+        else:
+            setattr(message, name, value)
     return signed(site, message)

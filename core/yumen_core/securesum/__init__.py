@@ -17,7 +17,7 @@ from yumen_core.securesum.modulus import (
     T,
 )
 from yumen_core.securesum.public_key import BfvPublicKey
-from yumen_core.securesum.support import open_support, seal_flags
+from yumen_core.securesum.support import SealedFlags, open_flags, seal_flags
 
 __all__ = [
     "LIMB_BITS",
@@ -30,9 +30,10 @@ __all__ = [
     "Incoming",
     "IntegerCodec",
     "MaskKey",
+    "SealedFlags",
     "Slots",
     "T",
     "binding",
-    "open_support",
+    "open_flags",
     "seal_flags",
 ]

@@ -60,12 +60,6 @@ def slot_draws(take: Stream, length: int, modulus: int) -> Iterator[tuple[int, S
         offset += draws.size
 
 
-def byte_draws(take: Stream, length: int) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
-    """`length` bytes uniform in [0, 256), in pieces of (offset, uint8 array)."""
-    for offset in range(0, length, PIECE):
-        yield offset, np.frombuffer(take(min(PIECE, length - offset)), dtype=np.uint8)
-
-
 def number_draw(take: Stream, modulus: int, size: int) -> int:
     """One number uniform in [0, modulus) from draws of `size` bytes, little endian."""
     while (draw := int.from_bytes(take(size), "little")) >= modulus:

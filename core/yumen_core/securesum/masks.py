@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NoReturn
 
 import numpy as np
-import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from yumen_core.errors import CallError, PeerError
@@ -115,19 +114,6 @@ def net_mask(
         for offset, draws in keystream.slot_draws(take, length, T):
             part = total[offset : offset + draws.size]
             combine(part, draws, out=part)
-    return total
-
-
-def net_flag_mask(
-    own: MaskKey, own_name: str, peers: Mapping[str, bytes], *, binding: bytes, length: int
-) -> npt.NDArray[np.uint8]:
-    """As `net_mask`, over `length` bytes mod 256, for the support round."""
-    _check_length(length)
-    total = np.zeros(length, dtype=np.uint8)
-    for lower, take in _pairs(own, own_name, peers, binding, b"flags"):
-        for offset, draws in keystream.byte_draws(take, length):
-            part = total[offset : offset + draws.size]
-            (np.add if lower else np.subtract)(part, draws, out=part)
     return total
 
 

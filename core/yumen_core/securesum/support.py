@@ -1,14 +1,18 @@
-"""The support round: how many nodes stand behind each cell, known to the nodes alone.
+"""The support round: how many nodes stand behind each cell, known to the participants alone.
 
-Each node flags the cells that it may release. Flags are masked mod 256, so that a node learns from
-the other shares only the totals, and sealed under a key of the job's secret, so that the
-coordinator, which carries the shares, learns nothing.
+Each node flags the cells that it may release, commits to its flags, and seals them to every other
+participant. The coordinator carries what it cannot read; the requester is no party to it. A flag is
+one bit, so that a node counts once and no more, and the commitment, which the node signs, is the
+same for all: it cannot show two peers two sets of flags.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,85 +20,102 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from yumen_core.errors import CallError, PeerError
-from yumen_core.secret import Secret
 from yumen_core.securesum.keystream import derive
-from yumen_core.securesum.masks import MaskKey, net_flag_mask
+from yumen_core.securesum.masks import MaskKey
 from yumen_core.securesum.modulus import MAX_CONTRIBUTIONS, MAX_SLOTS, MIN_CONTRIBUTIONS
 
 Flags = npt.NDArray[np.uint8]
 
+COMMITMENT_BYTES = 32
 _LABEL = b"yumen/v1/support"
-_NONCE_BYTES = 12
-_TAG_BYTES = 16
+_SALT_BYTES = 32
+# One key seals one message: it is bound to the round, the sender and the receiver, and a node
+# seals once for a round.
+_NONCE = bytes(12)
+
+
+@dataclass(frozen=True)
+class SealedFlags:
+    """A node's share: what it commits to, and its flags sealed to each participant by name, to
+    itself too, so that it reads its own word back after a restart."""
+
+    commitment: bytes
+    sealed: Mapping[str, bytes]
 
 
 def seal_flags(
-    flags: Flags,
-    *,
-    mask_key: MaskKey,
-    own_name: str,
-    peers: Mapping[str, bytes],
-    job_secret: Secret,
-    binding: bytes,
-) -> bytes:
-    """This node's share: nonce, then AES-256-GCM of its masked flags.
+    flags: Flags, *, mask_key: MaskKey, own_name: str, peers: Mapping[str, bytes], binding: bytes
+) -> SealedFlags:
+    """This node's share. Call it once for a binding.
 
-    `flags` is uint8[n], each 0 or 1; `binding` is `masks.binding` of the support round, whose round
-    name must differ from the sum's. Call it once for a binding. Raises `CallError("argument")` for
-    other flags or a set that cannot be masked, `PeerError("descriptor")` for a bad mask key.
+    `flags` is uint8[n], each 0 or 1; `peers` maps every other participant to its public mask key;
+    `binding` names job, round and participant set, 32 bytes. Raises `CallError("argument")` for
+    other flags or a set too small or too large, `PeerError("descriptor")` for a bad key.
     """
     if flags.ndim != 1 or flags.dtype != np.uint8 or not 1 <= flags.size <= MAX_SLOTS:
         raise CallError("argument", f"expected a vector of 1 to {MAX_SLOTS} flags of type uint8")
     if int(flags.max()) > 1:
         raise CallError("argument", f"expected flags of 0 and 1, got `{int(flags.max())}`")
-    mask = net_flag_mask(mask_key, own_name, peers, binding=binding, length=flags.size)
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    plain = (flags + mask).tobytes()
-    return nonce + _cipher(job_secret, binding).encrypt(nonce, plain, _context(own_name, binding))
+    if len(binding) != 32:
+        raise CallError("argument", f"expected a binding of 32 bytes, got {len(binding)}")
+    if own_name in peers or not MIN_CONTRIBUTIONS <= len(peers) + 1 <= MAX_CONTRIBUTIONS:
+        raise CallError(
+            "argument",
+            f"expected {MIN_CONTRIBUTIONS} to {MAX_CONTRIBUTIONS} participants, "
+            f"got `{own_name}` and {len(peers)} others",
+        )
+    opening = secrets.token_bytes(_SALT_BYTES) + np.packbits(flags).tobytes()
+    sealed = {
+        name: AESGCM(_key(mask_key, name, public, binding, own_name, name)).encrypt(
+            _NONCE, opening, None
+        )
+        for name, public in {**peers, own_name: mask_key.public_bytes}.items()
+    }
+    return SealedFlags(_commit(opening, own_name, binding), sealed)
 
 
-def open_support(
-    shares: Mapping[str, bytes], *, job_secret: Secret, binding: bytes, length: int
+def open_flags(
+    sealed: bytes,
+    *,
+    commitment: bytes,
+    sender: str,
+    sender_key: bytes,
+    mask_key: MaskKey,
+    own_name: str,
+    binding: bytes,
+    length: int,
 ) -> Flags:
-    """The number of nodes that flagged each cell, uint8[length], from every participant's share.
+    """The flags, uint8[length] of 0 and 1, that `sender` sealed to this node.
 
-    The caller passes the shares of exactly the participants that `binding` names. 1. Their number
-    is possible. 2. Each opens under its sender's name, and has the length. 3. No total exceeds
-    their number: masks of another set would not have cancelled.
-
-    Raises `PeerError("round")` at steps 1 and 3, `PeerError("sealed")` at step 2.
+    1. The bytes have the length of so many flags. 2. They open under the pair's key for this
+    round. 3. They are what the sender's signed commitment says. Raises `PeerError("sealed")`.
     """
-    if not MIN_CONTRIBUTIONS <= len(shares) <= MAX_CONTRIBUTIONS:
+    expected = _SALT_BYTES + -(-length // 8) + 16
+    if len(sealed) != expected:
+        raise PeerError("sealed", f"expected {length} flags of `{sender}`, got another length")
+    key = _key(mask_key, sender, sender_key, binding, sender, own_name)
+    try:
+        opening = AESGCM(key).decrypt(_NONCE, sealed, None)
+    except InvalidTag:
         raise PeerError(
-            "round",
-            f"expected the shares of {MIN_CONTRIBUTIONS} to {MAX_CONTRIBUTIONS} participants, "
-            f"got {len(shares)}",
-        )
-    cipher = _cipher(job_secret, binding)
-    total = np.zeros(length, dtype=np.uint8)
-    for name, share in shares.items():
-        if len(share) != _NONCE_BYTES + length + _TAG_BYTES:
-            raise PeerError("sealed", f"expected {length} flags of `{name}`, got another length")
-        nonce, sealed = share[:_NONCE_BYTES], share[_NONCE_BYTES:]
-        try:
-            plain = cipher.decrypt(nonce, sealed, _context(name, binding))
-        except InvalidTag:
-            raise PeerError(
-                "sealed", f"expected flags that `{name}` sealed, got bytes that do not open"
-            ) from None
-        total += np.frombuffer(plain, dtype=np.uint8)
-    if int(total.max(initial=0)) > len(shares):
+            "sealed", f"expected flags that `{sender}` sealed, got bytes that do not open"
+        ) from None
+    if not hmac.compare_digest(_commit(opening, sender, binding), commitment):
         raise PeerError(
-            "round",
-            f"expected at most {len(shares)} nodes behind a cell, got masks that do not cancel",
+            "sealed", f"expected the flags that `{sender}` committed to, got other flags"
         )
-    return total
+    packed = np.frombuffer(opening, dtype=np.uint8, offset=_SALT_BYTES)
+    return np.unpackbits(packed, count=length)
 
 
-def _cipher(job_secret: Secret, binding: bytes) -> AESGCM:
-    # One key for all participants: their random 12-byte nonces are at most 255 in number.
-    return AESGCM(derive(job_secret.reveal(), _LABEL, binding))
+def _key(
+    own: MaskKey, peer: str, peer_key: bytes, binding: bytes, sender: str, receiver: str
+) -> bytes:
+    shared = own.shared(peer, peer_key)
+    return derive(shared, _LABEL, binding, sender.encode(), receiver.encode())
 
 
-def _context(name: str, binding: bytes) -> bytes:
-    return binding + name.encode()
+def _commit(opening: bytes, sender: str, binding: bytes) -> bytes:
+    """Hiding by the salt, binding by SHA-256."""
+    name = hashlib.sha256(sender.encode()).digest()
+    return hashlib.sha256(_LABEL + binding + name + opening).digest()

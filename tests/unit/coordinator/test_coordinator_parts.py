@@ -173,7 +173,8 @@ def test_the_public_key_goes_out_with_the_proposal(play: Play) -> None:
         hub.connect()
         active = hub.submit(job)
         assert active is not None
-        proposal = hub.scheduler.proposal(active)
+        frames = hub.wires[names[0]].frames()
+        (proposal,) = [frame.proposal for frame in frames if frame.HasField("proposal")]
         assert proposal.public_key == key_pair().public.to_bytes()
         assert proposal.job == job.envelope.to_proto()
         assert {d.payload for d in proposal.descriptors} == {

@@ -248,7 +248,8 @@ def test_a_share_of_a_node_outside_the_set(sites: list[Site], ask: Ask) -> None:
             spec_digest=made.accepted[sites[3].uri].opened.digest,
             node=sites[3].uri,
             participants_digest=bound,
-            sealed=b"x" * 30,
+            commitment=bytes(32),
+            sealed=dict.fromkeys(names, b"x" * 30),
         ),
     )
     assert refused(lambda: made.part(sites[0], [*shares, outsider], names)) == (
@@ -267,6 +268,8 @@ def test_shares_for_another_job_set_or_node(run: Running, ask: Ask) -> None:
         edited(other, shares[1], participants_digest=b"d" * 32),
         edited(other, shares[1], node=run.sites[2].uri),
         edited(other, shares[1], node=""),
+        edited(other, shares[1], sealed={}),
+        edited(other, shares[1], sealed=dict.fromkeys([*run.names, "nobody"], b"x")),
     ):
         assert refused(lambda bad=bad: run.part(site, [shares[0], bad, shares[2]])) == ANOTHER
     assert site.state.part(run.job.spec.job_id, "sum") is None
@@ -279,7 +282,7 @@ def foreign_id(share: SignedEnvelope) -> str:
 def test_my_own_share_is_not_the_one_i_sent(run: Running) -> None:
     site = run.sites[0]
     shares = run.shares()
-    mine = edited(site, shares[0], sealed=bytes(30))
+    mine = edited(site, shares[0], commitment=bytes(32))
     assert refused(lambda: run.part(site, [mine, *shares[1:]])) == (
         "expected this node's own support share, got another"
     )
@@ -319,7 +322,7 @@ def test_a_share_of_a_node_revoked_between_the_rounds(run: Running, federation: 
 @pytest.mark.parametrize("sealed", [b"", b"x" * 30, b"x" * 31])
 def test_flags_that_do_not_open(run: Running, sealed: bytes) -> None:
     shares = run.shares()
-    bad = edited(run.sites[1], shares[1], sealed=sealed)
+    bad = edited(run.sites[1], shares[1], sealed=dict.fromkeys(run.names, sealed))
     with pytest.raises(PeerError) as caught:
         run.part(run.sites[0], [shares[0], bad, shares[2]])
     assert caught.value.code == "sealed"

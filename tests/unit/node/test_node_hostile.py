@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +18,10 @@ from yumen_core.identity.membership import Membership
 from yumen_core.jobs.answer import encode_answer, payload_slots
 from yumen_core.jobs.rounds import sum_binding, support_binding, support_digest
 from yumen_core.rpc.v1 import job_pb2
-from yumen_core.securesum import SLOTS, Adder, T, seal_flags, support
+from yumen_core.securesum import SLOTS, Adder, SealedFlags, T, seal_flags
 from yumen_core.securesum.bfv import encrypt
 from yumen_core.securesum.ciphertext import HEADER_BYTES, header
 from yumen_core.securesum.contribution import contribute, total_slots
-from yumen_core.securesum.masks import net_flag_mask
 from yumen_core.securesum.public_key import Q
 from yumen_node.gate import AcceptedJob
 
@@ -43,36 +41,34 @@ class Colluder:
         self.accepted: AcceptedJob = made.accepted[site.uri]
         self.names = made.names
 
-    def share(self, flags: Sequence[int]) -> SignedEnvelope:
-        """A signed share with these flags, whatever was shown to others before.
-
-        Our own code seals flags of 0 and 1 only; the rest is added to the mask.
-        """
-        bound = support_binding(self.accepted.job_id, self.names)
-        more = np.array(flags, dtype=np.uint8)
-
-        def hostile_mask(*args: Any, **kwargs: Any) -> np.ndarray:
-            return net_flag_mask(*args, **kwargs) + more
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(support, "net_flag_mask", hostile_mask)
-            sealed = seal_flags(
-                np.zeros_like(more),
-                mask_key=self.site.node.mask,
-                own_name=self.site.uri,
-                peers=self.accepted.mask_keys(self.names, but=self.site.uri),
-                job_secret=self.accepted.secret,
-                binding=bound,
-            )
+    def share(
+        self, flags: Sequence[int], *, otherwise: dict[str, Sequence[int]] | None = None
+    ) -> SignedEnvelope:
+        """A signed share with these flags, whatever was shown to others before; `otherwise` seals
+        other flags to some peers."""
+        made = self._sealed(flags)
+        sealed = dict(made.sealed)
+        for peer, theirs in (otherwise or {}).items():
+            sealed[peer] = self._sealed(theirs).sealed[peer]
         return signed(
             self.site,
             job_pb2.SupportShare(
                 job_id=self.accepted.job_id,
                 spec_digest=self.accepted.opened.digest,
                 node=self.site.uri,
-                participants_digest=bound,
+                participants_digest=support_binding(self.accepted.job_id, self.names),
+                commitment=made.commitment,
                 sealed=sealed,
             ),
+        )
+
+    def _sealed(self, flags: Sequence[int]) -> SealedFlags:
+        return seal_flags(
+            np.array(flags, dtype=np.uint8),
+            mask_key=self.site.node.mask,
+            own_name=self.site.uri,
+            peers=self.accepted.mask_keys(self.names, but=self.site.uri),
+            binding=support_binding(self.accepted.job_id, self.names),
         )
 
     def part(self, shares: Sequence[SignedEnvelope]) -> bytes:
@@ -148,39 +144,50 @@ def test_the_same_flags_sealed_twice_are_two_shares(thin: Running) -> None:
         thin.read(raw, shown_first)
 
 
-def test_a_share_that_takes_from_a_count(thin: Running) -> None:
-    """Flags are summed mod 256, so a hostile one can count down: to less than I put in myself."""
+def test_one_share_that_says_one_thing_to_each(thin: Running) -> None:
+    """The commitment is under the signature, so one share has one set of flags."""
     first, second, third = thin.sites
-    shares = [thin.share(first), thin.share(second), Colluder(third, thin).share([254, 0])]
-    assert refused(lambda: thin.part(first, shares)) == (
-        "expected totals that count this node's flags, got a share that hides them"
+    hostile = Colluder(third, thin)
+    split = hostile.share([1, 1], otherwise={second.uri: [0, 1]})
+    shares = [thin.share(first), thin.share(second), split]
+    thin.part(first, shares)
+    with pytest.raises(PeerError) as caught:
+        thin.part(second, shares)
+    assert (caught.value.code, caught.value.message) == (
+        "sealed",
+        f"expected the flags that `{third.uri}` committed to, got other flags",
     )
 
 
-def test_a_share_that_counts_beyond_all_nodes(thin: Running) -> None:
-    first, second, third = thin.sites
-    shares = [thin.share(first), thin.share(second), Colluder(third, thin).share([2, 1])]
-    assert refused(lambda: thin.part(first, shares)) == (
-        "expected at most 3 nodes behind a cell, got masks that do not cancel"
-    )
-
-
-def test_a_colluding_node_can_stand_in_for_others(
+def test_a_colluding_node_counts_once(
     federation: Federation, li: Membership, tmp_path: Path
 ) -> None:
-    """A limit, not a promise: flags are masked, so nobody sees that one node's flag is a 2.
-
-    One hospital alone has women enough; the count it sees says three. What it keeps to itself is
-    what its own threshold holds back, whatever the others say.
-    """
-    sites = hospitals(federation, tmp_path, [(30, 9), (5, 60), (5, 40), (0, 0)])
+    """One hospital has women enough, one colludes, and three must stand behind: held back."""
+    sites = hospitals(federation, tmp_path, [(30, 9), (5, 60), (5, 40), (0, 50)])
     made = Running(sites, job_for(li, [site.published() for site in sites], min_nodes=3))
     hostile = Colluder(sites[3], made)
-    shares = [*(made.share(site) for site in sites[:3]), hostile.share([2, 1])]
+    shares = [*(made.share(site) for site in sites[:3]), hostile.share([1, 1])]
     parts = [*(made.part(site, shares) for site in sites[:3]), hostile.part(shares)]
     found = made.read(added(PLAN, parts), shares)
-    assert found.nodes == [[1], [2]]
-    assert [rows for rows, _ in found.values] == [30, 100]
+    assert [nodes for nodes, *_ in found.nodes] == [0, 2]
+    assert found.values[0][0] == 0
+
+
+def test_as_many_colluding_nodes_as_are_missing_can_stand_in(
+    federation: Federation, li: Membership, tmp_path: Path
+) -> None:
+    """A limit, not a promise: two of four nodes collude, and one hospital's women are read.
+
+    What it keeps to itself is what its own threshold holds back, whatever the others say.
+    """
+    sites = hospitals(federation, tmp_path, [(30, 9), (5, 60), (0, 0), (0, 0)])
+    made = Running(sites, job_for(li, [site.published() for site in sites], min_nodes=3))
+    hostile = [Colluder(site, made) for site in sites[2:]]
+    shares = [*(made.share(site) for site in sites[:2]), *(h.share([1, 1]) for h in hostile)]
+    parts = [*(made.part(site, shares) for site in sites[:2]), *(h.part(shares) for h in hostile)]
+    found = made.read(added(PLAN, parts), shares)
+    assert found.values[0][0] == 30
+    assert found.values[1][0] == 60
 
 
 def test_one_honest_nodes_part_shows_nothing_even_to_all_the_others(thin: Running) -> None:

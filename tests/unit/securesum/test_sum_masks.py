@@ -9,7 +9,7 @@ from yumen_core.secret import Secret
 from yumen_core.securesum import MaskKey, T, binding
 from yumen_core.securesum import keystream as streams
 from yumen_core.securesum.check import P
-from yumen_core.securesum.masks import net_flag_mask, net_mask, net_tag_mask
+from yumen_core.securesum.masks import net_mask, net_tag_mask
 
 KEYS = [MaskKey(Secret(bytes([i + 1]) * 32)) for i in range(9)]
 
@@ -38,8 +38,6 @@ def test_masks_cancel_over_all_participants(names: list[str], length: int) -> No
     masks = [net_mask(*party, binding=bound, length=length) for party in parties]
     assert all(int(mask.max()) < T for mask in masks)
     assert not (np.sum(masks, axis=0, dtype=np.uint64) % np.uint64(T)).any()
-    flags = [net_flag_mask(*party, binding=bound, length=length) for party in parties]
-    assert not np.sum(flags, axis=0, dtype=np.uint8).any()
     assert sum(net_tag_mask(*party, binding=bound) for party in parties) % P == 0
 
 
@@ -108,8 +106,7 @@ def test_binding_refuses(job: str, round_name: str, names: list[str], message: s
     assert message in caught.value.message
 
 
-@pytest.mark.parametrize("mask", [net_mask, net_flag_mask])
-def test_masking_refuses_sets_that_cannot_be_masked(mask: object) -> None:
+def test_masking_refuses_sets_that_cannot_be_masked() -> None:
     key, _, peers = federation(["a", "b", "c"])[0]
     bound = bytes(32)
     for name, others, message in (
@@ -120,12 +117,12 @@ def test_masking_refuses_sets_that_cannot_be_masked(mask: object) -> None:
         ("a", {}, "expected 3 to 255 participants, got 1"),
     ):
         with pytest.raises(CallError) as caught:
-            mask(key, name, others, binding=bound, length=4)
+            net_mask(key, name, others, binding=bound, length=4)
         assert message in caught.value.message
     with pytest.raises(CallError, match="expected a binding of 32 bytes, got 31"):
-        mask(key, "a", peers, binding=bytes(31), length=4)
+        net_mask(key, "a", peers, binding=bytes(31), length=4)
     with pytest.raises(CallError, match="expected a mask of 1 to"):
-        mask(key, "a", peers, binding=bound, length=0)
+        net_mask(key, "a", peers, binding=bound, length=0)
 
 
 @pytest.mark.parametrize(

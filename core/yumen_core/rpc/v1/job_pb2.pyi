@@ -216,18 +216,27 @@ class NodeProgress(_message.Message):
     def __init__(self, node: _Optional[str] = ..., step: _Optional[str] = ...) -> None: ...
 
 class SupportShare(_message.Message):
-    __slots__ = ("job_id", "spec_digest", "node", "participants_digest", "sealed")
+    __slots__ = ("job_id", "spec_digest", "node", "participants_digest", "commitment", "sealed")
+    class SealedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENT_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     spec_digest: bytes
     node: str
     participants_digest: bytes
-    sealed: bytes
-    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., node: _Optional[str] = ..., participants_digest: _Optional[bytes] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+    commitment: bytes
+    sealed: _containers.ScalarMap[str, bytes]
+    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., node: _Optional[str] = ..., participants_digest: _Optional[bytes] = ..., commitment: _Optional[bytes] = ..., sealed: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("status", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest")

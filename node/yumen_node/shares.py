@@ -1,0 +1,118 @@
+"""Reading the support shares of all participants, as the coordinator carried them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from yumen_core.errors import PeerError
+from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envelope
+from yumen_core.identity.membership import Membership
+from yumen_core.identity.names import Role
+from yumen_core.jobs.rounds import support_binding, support_digest
+from yumen_core.rpc.v1 import envelope_pb2, job_pb2
+from yumen_core.securesum.masks import MaskKey
+from yumen_core.securesum.support import Flags, open_flags
+
+from yumen_node.gate import AcceptedJob
+
+MAX_SHARE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Supports:
+    """What the shares say: `own` flags and the `totals` over all participants, both
+    uint8[cells, supports], and the digest of all shares that the sum is bound to."""
+
+    own: Flags
+    totals: Flags
+    digest: bytes
+
+
+def open_supports(
+    messages: Sequence[envelope_pb2.Envelope],
+    *,
+    job: AcceptedJob,
+    participants: Sequence[str],
+    membership: Membership,
+    mask_key: MaskKey,
+    sent: bytes | None,
+) -> Supports:
+    """Verify and open every participant's share; `sent` is the envelope this node sent itself.
+
+    1. Each share is signed by its node, for this job and this participant set, and there is
+       exactly one of each participant.
+    2. This node's own is the one it sent.
+    3. The flags in each open for this node and are the ones its signer committed to.
+
+    Raises `PeerError` (`round`, `sealed`, `signature`).
+    """
+    me = membership.identity.uri
+    shares, payloads = _verified(messages, job, participants, membership)
+    if sent is None or payloads[me] != envelope_pb2.Envelope.FromString(sent).payload:
+        raise PeerError("round", "expected this node's own support share, got another")
+    layout = job.asked.plan.layout
+    keys = {**job.mask_keys(participants, but=me), me: mask_key.public_bytes}
+    flags = {
+        node: open_flags(
+            share.sealed[me],
+            commitment=share.commitment,
+            sender=node,
+            sender_key=keys[node],
+            mask_key=mask_key,
+            own_name=me,
+            binding=support_binding(job.job_id, participants),
+            length=layout.cells * layout.supports,
+        ).reshape(layout.cells, layout.supports)
+        for node, share in shares.items()
+    }
+    totals: Flags = np.stack(list(flags.values())).sum(axis=0, dtype=np.uint8)
+    return Supports(own=flags[me], totals=totals, digest=support_digest(payloads))
+
+
+def _verified(
+    messages: Iterable[envelope_pb2.Envelope],
+    job: AcceptedJob,
+    participants: Sequence[str],
+    membership: Membership,
+) -> tuple[Mapping[str, job_pb2.SupportShare], Mapping[str, bytes]]:
+    """Step 1: the shares and their signed payloads, by participant."""
+    bound = support_binding(job.job_id, participants)
+    shares: dict[str, job_pb2.SupportShare] = {}
+    payloads: dict[str, bytes] = {}
+    for message in list(messages)[: len(participants) + 1]:
+        opened = open_envelope(
+            SignedEnvelope.from_proto(message),
+            expected_type=PayloadType.SUPPORT,
+            anchor=membership.anchor,
+            revocations=membership.revocations,
+            now_ms=membership.clock.now_ms(),
+            max_bytes=MAX_SHARE_BYTES,
+            role=Role.NODE,
+        )
+        try:
+            share = job_pb2.SupportShare.FromString(opened.payload)
+        except DecodeError:
+            raise PeerError("round", "expected a support share, got other bytes") from None
+        same = (
+            share.job_id == job.job_id
+            and share.spec_digest == job.opened.digest
+            and share.participants_digest == bound
+            and share.node == opened.identity.uri
+            and sorted(share.sealed) == list(participants)
+        )
+        if not same or share.node in shares:
+            raise PeerError(
+                "round",
+                "expected one support share a participant for this job and set, got another",
+                node=opened.identity.uri,
+            )
+        shares[share.node], payloads[share.node] = share, opened.payload
+    if sorted(shares) != list(participants):
+        raise PeerError(
+            "round",
+            f"expected the support shares of {len(participants)} participants, got {len(shares)}",
+        )
+    return shares, payloads
