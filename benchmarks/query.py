@@ -20,10 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import yumen
 from rich.console import Console
 from rich.table import Table
-
-import yumen
 
 NODES = ("a", "b", "c")
 STATEMENTS = {

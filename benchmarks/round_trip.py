@@ -16,10 +16,9 @@ import time
 from collections.abc import Callable
 
 import pandas as pd
+import yumen
 from rich.console import Console
 from rich.table import Table
-
-import yumen
 
 TARGET_MS = 50.0
 SQL = "SELECT COUNT(*) AS n FROM empty"
@@ -49,7 +48,10 @@ def main() -> None:
         rows = [
             ("one unary call (list jobs)", timed(lambda: fed.jobs(limit=1), repeat)),
             ("catalogue, 3 descriptors verified", timed(fed.datasets, repeat)),
-            ("dry run: 4 decisions, 4 logs", timed(lambda: fed.check(SQL, purpose="research"), repeat)),
+            (
+                "dry run: 4 decisions, 4 logs",
+                timed(lambda: fed.check(SQL, purpose="research"), repeat),
+            ),
             ("empty job", timed(lambda: fed.query(SQL, purpose="research"), repeat)),
         ]
     base = statistics.median(rows[0][1])

@@ -13,6 +13,8 @@ from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs import decision as decisions
 from yumen_core.jobs.book import open_descriptor
+from yumen_core.jobs.machine import Round
+from yumen_core.jobs.supports import open_share
 from yumen_core.log import Act, TileLog
 from yumen_core.rpc import faults
 from yumen_core.rpc.channels import peer_certificate, peer_identity
@@ -184,7 +186,23 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         self._checks.decided(node, decision.job_id, envelope)
 
     def _support(self, node: str, frame: link_pb2.SupportFrame) -> None:
+        """Carry on a share only where its signature and frame hold: the other nodes would refuse
+        it too, and then the job would end in the name of one of them."""
         envelope = SignedEnvelope.from_proto(frame.support)
-        if len(envelope.payload) > 4 << 20:
-            raise PeerError("payload_too_large", "expected a support share of 4 MiB at most")
+        active = self._scheduler.active(frame.job_id)
+        if active is None:
+            return
+        try:
+            share = open_share(
+                envelope,
+                job_id=frame.job_id,
+                spec_digest=active.opened.digest,
+                participants=active.job.participants,
+                membership=self._membership,
+            )
+            if share.node != node:
+                raise PeerError("identity", f"expected a support share of `{node}`, got another's")
+        except PeerError as error:
+            self._scheduler.refused(node, frame.job_id, Round.SUPPORT, error)
+            return
         self._scheduler.supported(node, frame.job_id, envelope)

@@ -171,7 +171,9 @@ class Scheduler:
     def decided(self, node: str, decision: Decision, envelope: SignedEnvelope) -> None:
         """A node's signed decision on an open job, already verified and logged."""
         active = self._active.get(decision.job_id)
-        if active is None or active.job.steps.get(node) is not Step.ASKED:
+        if active is None or active.job.state is not State.DECIDING:
+            return
+        if active.job.steps.get(node) is not Step.ASKED:
             return
         active.decisions[node] = envelope
         active.learned(
@@ -215,9 +217,7 @@ class Scheduler:
         try:
             digest = active.add_chunk(node, chunk)
         except PeerError as error:
-            detail = {"code": error.code, "message": error.message}
-            active.learned(self._clock.now_ms(), Act.REFUSAL, node, detail=detail)
-            self.apply(job_id, machine.NodeFailed(node, error.message))
+            self.refused(node, job_id, Round.SUM, error)
             return
         if digest is None:
             return
@@ -225,6 +225,17 @@ class Scheduler:
             self._clock.now_ms(), Act.CONTRIBUTION, node, digests={"contribution": digest}
         )
         self.apply(job_id, machine.RoundDone(node, Round.SUM))
+
+    def refused(self, node: str, job_id: str, round_: Round, error: PeerError) -> None:
+        """What a node sent in `round_` is not acceptable: the job cannot go on."""
+        active = self._active.get(job_id)
+        if active is None or active.job.round is not round_:
+            return
+        if node not in active.job.participants:
+            return
+        detail = {"code": error.code, "message": error.message}
+        active.learned(self._clock.now_ms(), Act.REFUSAL, node, detail=detail)
+        self.apply(job_id, machine.NodeFailed(node, error.message))
 
     def failed(self, node: str, job_id: str, message: str) -> None:
         """A node says that it cannot go on with a job."""

@@ -6,19 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from yumen_core.errors import PeerError
-from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envelope
+from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.identity.membership import Membership
-from yumen_core.identity.names import Role
 from yumen_core.jobs.rounds import support_binding, support_digest
+from yumen_core.jobs.supports import open_share
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2
 from yumen_core.securesum.masks import MaskKey
 from yumen_core.securesum.support import Flags, open_flags
 
 from yumen_node.gate import AcceptedJob
-
-MAX_SHARE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -79,37 +76,23 @@ def _verified(
     membership: Membership,
 ) -> tuple[Mapping[str, job_pb2.SupportShare], Mapping[str, bytes]]:
     """Step 1: the shares and their signed payloads, by participant."""
-    bound = support_binding(job.job_id, participants)
     shares: dict[str, job_pb2.SupportShare] = {}
     payloads: dict[str, bytes] = {}
     for message in list(messages)[: len(participants) + 1]:
-        opened = open_envelope(
+        share = open_share(
             SignedEnvelope.from_proto(message),
-            expected_type=PayloadType.SUPPORT,
-            anchor=membership.anchor,
-            revocations=membership.revocations,
-            now_ms=membership.clock.now_ms(),
-            max_bytes=MAX_SHARE_BYTES,
-            role=Role.NODE,
+            job_id=job.job_id,
+            spec_digest=job.opened.digest,
+            participants=participants,
+            membership=membership,
         )
-        try:
-            share = job_pb2.SupportShare.FromString(opened.payload)
-        except DecodeError:
-            raise PeerError("round", "expected a support share, got other bytes") from None
-        same = (
-            share.job_id == job.job_id
-            and share.spec_digest == job.opened.digest
-            and share.participants_digest == bound
-            and share.node == opened.identity.uri
-            and sorted(share.sealed) == list(participants)
-        )
-        if not same or share.node in shares:
+        if share.node in shares:
             raise PeerError(
                 "round",
                 "expected one support share a participant for this job and set, got another",
-                node=opened.identity.uri,
+                node=share.node,
             )
-        shares[share.node], payloads[share.node] = share, opened.payload
+        shares[share.node], payloads[share.node] = share.message, share.payload
     if sorted(shares) != list(participants):
         raise PeerError(
             "round",

@@ -19,7 +19,6 @@ from yumen_core.identity.envelope import PayloadType
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum import BfvPublicKey
-from yumen_core.securesum.bfv import BfvKeyPair
 
 WAIT_S = 30.0
 
@@ -44,7 +43,7 @@ class Asker:
         self.client = CoordinatorClient(address, identity)
         self.fed = Federation(self.client)
         self.me = self.client.membership.identity
-        self.keys = BfvKeyPair.generate()
+        self.keys = self.fed._keys()  # one key for what is asked by hand and by the library
         self._threads = ThreadPoolExecutor(8)
 
     def close(self) -> None:

@@ -181,16 +181,22 @@ class HandNode:
             self.jobs[ruling.job_id] = ruling.job
         return ruling.envelope
 
+    def say(self, decision: SignedEnvelope) -> None:
+        self.send(decision_frame(decision))
+
     def decide(self) -> None:
-        self.send(decision_frame(self.decision()))
+        self.say(self.decision())
 
     def round(self) -> link_pb2.RoundRequest:
         """The next round this node is asked for."""
         return self.next("round").round
 
+    def share(self, request: link_pb2.RoundRequest) -> SignedEnvelope:
+        """This node's true share of the support round, not sent."""
+        return asyncio.run(self.execution.support(self.jobs[request.job_id], request))
+
     def support(self, request: link_pb2.RoundRequest) -> None:
-        share = asyncio.run(self.execution.support(self.jobs[request.job_id], request))
-        self.send(support_frame(request.job_id, share))
+        self.send(support_frame(request.job_id, self.share(request)))
 
     def contribution(self, request: link_pb2.RoundRequest) -> bytes:
         """This node's true contribution, not sent."""

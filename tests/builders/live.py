@@ -143,6 +143,9 @@ class Live:
     def resume(self, name: str) -> None:
         os.kill(self._children[name].pid, signal.SIGCONT)
 
+    def running(self, name: str) -> bool:
+        return self._children[name].alive
+
     def log_text(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text(encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -298,9 +299,7 @@ def test_a_public_key_that_was_not_signed_for(live: Live, li: Asker) -> None:
     for length in (0, len(other) - 1, len(other) + 1):
         refused = li.refusal(job.envelope, other.ljust(length + 1, b"\0")[:length])
         assert refused.code == "ciphertext"
-        assert refused.message == (
-            f"expected a public key of {len(other)} bytes, got {length}"
-        )
+        assert refused.message == (f"expected a public key of {len(other)} bytes, got {length}")
     assert refused.message in refused_entries(live, "ciphertext")
     # A job that was refused before a decision may be sent again as it should have been.
     li.submit(job.envelope)
@@ -417,13 +416,14 @@ def test_an_auditor_reads_and_does_nothing_else(live: Live, li: Asker) -> None:
 
 def test_another_users_job_is_as_unknown_as_none(li: Asker, wang: Asker) -> None:
     mine = li.fed.query(SQL, purpose="research").job_id
+    calls: list[Callable[[str], object]] = [
+        lambda job_id: list(wang.client.watch(job_id, timeout_s=10)),
+        wang.client.fetch,
+        wang.client.cancel,
+    ]
     for job_id in (mine, "01890a5d-ac96-774b-bcce-b302099a8057"):
-        for call in (
-            lambda: list(wang.client.watch(job_id, timeout_s=10)),
-            lambda: wang.client.fetch(job_id),
-            lambda: wang.client.cancel(job_id),
-        ):
-            refused = refusal(call)
+        for call in calls:
+            refused = refusal(partial(call, job_id))
             assert (refused.code, refused.message) == (
                 "job_unknown",
                 f"expected a job of yours, got `{job_id}`",

@@ -279,11 +279,19 @@ def _decide(job: Job, now_ms: int, round_ms: int) -> tuple[Job, tuple[Effect, ..
     denied = job.at(Step.DENIED)
     if len(job.steps) - len(denied) < job.min_nodes:
         return _end(job, State.DENIED, _denial_text(job.denials))
-    absent = ", ".join(job.at(Step.ABSENT))
+    missing = "".join(
+        f"; {why}: {', '.join(nodes)}"
+        for why, nodes in (
+            ("not reached", job.at(Step.ABSENT)),
+            ("no decision in time", job.at(Step.ASKED)),
+            ("denied by", denied),
+        )
+        if nodes
+    )
     return _end(
         job,
         State.INSUFFICIENT_NODES,
-        f"expected {job.min_nodes} nodes to take part, got {len(accepted)}; not reached: {absent}",
+        f"expected {job.min_nodes} nodes to take part, got {len(accepted)}{missing}",
     )
 
 
@@ -311,9 +319,7 @@ def _on_time(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, 
     if job.state is State.SUBMITTED:  # stored before a restart, and its admission with it lost
         return _end(job, State.FAILED, "the coordinator stopped before it had decided on the job")
     if job.state is State.DECIDING:
-        late = job.at(Step.ASKED)
-        job = replace(job, steps={**job.steps, **dict.fromkeys(late, Step.ABSENT)})
-        return _decide(job, now_ms, limits.round_ms)
+        return _decide(job, now_ms, limits.round_ms)  # who stands at `asked` still is late
     waiting = tuple(
         n
         for n in job.participants

@@ -131,7 +131,19 @@ SCENARIOS: list[tuple[str, list, State, str, list[Effect], int]] = [
         "silent until the deadline, too few",
         [Admitted(), *accepted("a", "b"), (15, Tick())],
         State.INSUFFICIENT_NODES,
-        "expected 3 nodes to take part, got 2; not reached: c, d",
+        "expected 3 nodes to take part, got 2; no decision in time: c, d",
+        [ASK, Finish()],
+        3,
+    ),
+    (
+        "one denies, one is away, one is silent: each is named for what it did",
+        [
+            *(Admitted(), NodeDenied("a", (denial("a"),)), NodeAbsent("b"), NodeAccepted("c")),
+            (15, Tick()),
+        ],
+        State.INSUFFICIENT_NODES,
+        "expected 3 nodes to take part, got 1; "
+        "not reached: b; no decision in time: d; denied by: a",
         [ASK, Finish()],
         3,
     ),

@@ -10,7 +10,7 @@ from builders.federation import (
     job_for,
     key_pair,
 )
-from builders.running import PLAN, Running, hospitals, name_of, refused, signed
+from builders.running import PLAN, Running, hospitals, name_of, signed
 from builders.site import AGE, Site, added
 from yumen_core.errors import PeerError
 from yumen_core.identity import SignedEnvelope
