@@ -46,6 +46,7 @@ class ActiveJob:
     timer: asyncio.TimerHandle | None = None
     _joiners: dict[str, Joiner] = field(default_factory=dict)
     _adder: Adder | None = None
+    _soon: asyncio.TimerHandle | None = None
 
     def learned(
         self,
@@ -62,8 +63,16 @@ class ActiveJob:
 
     def announce(self) -> None:
         """Wake everyone who watches this job."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         self.changed.set()
         self.changed = asyncio.Event()
+
+    def announce_within(self, delay_s: float) -> None:
+        """Wake the watchers soon, once for all that happens until then."""
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(delay_s, self.announce)
 
     def start_round(self) -> None:
         """Forget the parts of a round that is asked for (again)."""

@@ -27,6 +27,8 @@ from yumen_coordinator.rounds import ActiveJob
 from yumen_coordinator.store import Store, StoredJob
 
 _LOG = logging.getLogger(__name__)
+ANNOUNCE_S = 0.1
+"""How long one node's answer may wait to be told to who watches the job, with those of others."""
 RETRY_S = 1.0
 """How soon a step that the store refused is tried again."""
 _ROUNDS = {Round.SUPPORT: job_pb2.ROUND_SUPPORT, Round.SUM: job_pb2.ROUND_SUM}
@@ -300,7 +302,10 @@ class Scheduler:
                     self._start_round(active, round_, nodes)
                 case machine.Finish():
                     raise AssertionError("only an ended job finishes")
-        active.announce()
+        if effects:
+            active.announce()
+        else:
+            active.announce_within(ANNOUNCE_S)
         for effect in effects:
             self._tell_who_is_away(active.job.job_id, effect)
 

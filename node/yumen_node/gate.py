@@ -117,6 +117,7 @@ class Gate:
         6. The minimum of nodes is no lower than the tables demand.
         7. This node's policies allow it.
         """
+        self.keep_key(proposal)
         envelope = SignedEnvelope.from_proto(proposal.job)
         try:
             opened = open_job(envelope, self._membership)  # 1
@@ -168,18 +169,28 @@ class Gate:
             ) from None
         return _Understood(asked, descriptors, public_key, secret)
 
-    def _public_key(self, spec: JobSpec, raw: bytes) -> BfvPublicKey:
-        """The key the job names: sent along, or kept from an earlier job of this requester."""
-        if not raw and spec.public_key_digest in self._public_keys:
-            self._public_keys.move_to_end(spec.public_key_digest)
-            return self._public_keys[spec.public_key_digest]
-        public_key = BfvPublicKey.from_bytes(raw)
-        if not hmac.compare_digest(public_key.digest, spec.public_key_digest):
-            raise PeerError("ciphertext", "expected the public key that the job names, got another")
-        self._public_keys[public_key.digest] = public_key
+    def keep_key(self, proposal: link_pb2.Proposal) -> None:
+        """Keep the public key that came along, whatever becomes of the job: the coordinator sends
+        it once a stream and counts on it from then on."""
+        if not proposal.public_key:
+            return
+        try:
+            key = BfvPublicKey.from_bytes(proposal.public_key)
+        except PeerError:
+            return  # said where a job needs it
+        self._public_keys[key.digest] = key
+        self._public_keys.move_to_end(key.digest)
         if len(self._public_keys) > KEYS_KEPT:
             self._public_keys.popitem(last=False)
-        return public_key
+
+    def _public_key(self, spec: JobSpec, raw: bytes) -> BfvPublicKey:
+        """The key the job names: sent along, or kept from an earlier proposal."""
+        held = self._public_keys.get(spec.public_key_digest)
+        if held is None or (raw and raw != held.to_bytes()):
+            BfvPublicKey.from_bytes(raw)
+            raise PeerError("ciphertext", "expected the public key that the job names, got another")
+        self._public_keys.move_to_end(held.digest)
+        return held
 
     def _denials(self, spec: JobSpec, asked: Question) -> tuple[Denial, ...]:
         """Steps 6 and 7."""

@@ -180,6 +180,7 @@ class Link:
     async def _decide(self, proposal: link_pb2.Proposal) -> None:
         self._drop_expired()
         if len(self._jobs) >= MAX_OPEN_JOBS:
+            self._gate.keep_key(proposal)
             raise PeerError("payload_too_large", f"expected at most {MAX_OPEN_JOBS} open jobs")
         ruling = self._gate.decide(proposal)
         if ruling.job is not None:

@@ -50,8 +50,8 @@ class Stream:
     def send(self, frame: link_pb2.NodeFrame) -> None:
         self._out.put(frame)
 
-    def next(self, kind: str) -> link_pb2.CoordinatorFrame:
-        """The next frame of this kind; others are left out. Raises what ended the stream, and
+    def next(self, *kinds: str) -> link_pb2.CoordinatorFrame:
+        """The next frame of these kinds; others are left out. Raises what ended the stream, and
         `EOFError` where the coordinator ended it without a word."""
         while True:
             found = self._in.get(timeout=WAIT_S)
@@ -59,7 +59,7 @@ class Stream:
                 raise EOFError
             if isinstance(found, YumenError):
                 raise found
-            if found.WhichOneof("frame") == kind:
+            if found.WhichOneof("frame") in kinds:
                 return found
 
     def close(self) -> None:
@@ -189,7 +189,10 @@ class HandNode:
 
     def round(self) -> link_pb2.RoundRequest:
         """The next round this node is asked for."""
-        return self.next("round").round
+        assert self.stream is not None
+        found = self.stream.next("round", "ended")
+        assert found.WhichOneof("frame") == "round", f"the job ended: {found.ended.reason}"
+        return found.round
 
     def share(self, request: link_pb2.RoundRequest) -> SignedEnvelope:
         """This node's true share of the support round, not sent."""

@@ -279,11 +279,20 @@ def _other_set(share: job_pb2.SupportShare) -> None:
 
 
 def _short(share: job_pb2.SupportShare) -> None:
-    share.sealed = share.sealed[:-1]
+    share.sealed[node_uri("a")] = share.sealed[node_uri("a")][:-1]
 
 
 def _unreadable(share: job_pb2.SupportShare) -> None:
-    share.sealed = share.sealed[:-1] + bytes([share.sealed[-1] ^ 1])
+    true = share.sealed[node_uri("a")]
+    share.sealed[node_uri("a")] = true[:-1] + bytes([true[-1] ^ 1])
+
+
+def _one_left_out(share: job_pb2.SupportShare) -> None:
+    del share.sealed[node_uri("a")]
+
+
+def _other_flags(share: job_pb2.SupportShare) -> None:
+    share.commitment = bytes(32)
 
 
 @pytest.mark.parametrize(
@@ -292,10 +301,13 @@ def _unreadable(share: job_pb2.SupportShare) -> None:
         (_other_job, "expected one support share a participant for this job and set, got another"),
         (_other_node, "expected one support share a participant for this job and set, got another"),
         (_other_set, "expected one support share a participant for this job and set, got another"),
+        (_one_left_out,
+         "expected one support share a participant for this job and set, got another"),
+        (_other_flags, f"expected the flags that `{D}` committed to, got other flags"),
         (_short, f"expected 2 flags of `{D}`, got another length"),
         (_unreadable, f"expected flags that `{D}` sealed, got bytes that do not open"),
     ],
-)
+)  # fmt: skip
 def test_a_share_that_the_nodes_refuse(
     li: Asker, d: HandNode, change: Callable[[job_pb2.SupportShare], object], message: str
 ) -> None:
@@ -310,29 +322,44 @@ def test_a_share_that_the_nodes_refuse(
     assert D in error.message
 
 
-def test_a_share_that_is_signed_by_nobody(live: Live, li: Asker, d: HandNode) -> None:
+@pytest.mark.parametrize(
+    ("share", "message"),
+    [
+        (SignedEnvelope(b"x", "y", b"", b""),
+         "expected a statement of type `application/vnd.yumen.support.v1`, got `y`"),
+        (SignedEnvelope(b"x", "application/vnd.yumen.support.v1", b"", b""),
+         "the bytes are not an X.509 certificate"),
+        (SignedEnvelope(bytes((4 << 20) + 1), "y", b"", b""),
+         "expected a signed payload of at most 4194304 bytes, got 4194305"),
+    ],
+)  # fmt: skip
+def test_a_share_that_nobody_signed(
+    live: Live, li: Asker, d: HandNode, share: SignedEnvelope, message: str
+) -> None:
     def lie() -> None:
         d.decide()
-        request = d.round()
-        d.send(support_frame(request.job_id, SignedEnvelope(b"x", "y", b"", b"")))
+        d.send(support_frame(d.round().job_id, share))
 
-    error = failure(li, d, lie)
-    assert D in error.message
+    assert failure(li, d, lie).message == f"{message} (at {D})"
+    assert (D, message) in refusals(live)
 
 
-def test_a_share_over_the_limit(live: Live, li: Asker, d: HandNode) -> None:
+def test_the_share_of_another_node(live: Live, li: Asker, d: HandNode) -> None:
+    """`a`'s own share, which every participant is sent in the sum round, in place of `d`'s."""
+    asked = li.start(SQL)
+    d.decide()
+    d.support(d.round())
+    request = d.round()
+    stolen = [SignedEnvelope.from_proto(message) for message in request.supports]
+    d.contribute(request)
+    d.ended()
+    assert counts(asked.result(20)) == {"f": (120, 4), "m": (160, 4)}
+
     def lie() -> None:
         d.decide()
-        request = d.round()
-        huge = SignedEnvelope(bytes((4 << 20) + 1), "y", b"", b"")
-        d.send(support_frame(request.job_id, huge))
-        with pytest.raises(EOFError):
-            d.next("round")
+        d.send(support_frame(d.round().job_id, stolen[0]))
 
-    error = failure(li, d, lie)
-    assert error.code == "node_lost"
-    assert error.message == f"its connection was lost and did not come back (at {D})"
-    assert (D, "expected a support share of 4 MiB at most") in refusals(live)
+    assert failure(li, d, lie).message.endswith(f"for this job and set, got another (at {D})")
 
 
 # Descriptors --------------------------------------------------------------------------------------
@@ -369,11 +396,8 @@ def test_a_descriptor_that_cannot_be(
 
 def test_the_descriptor_of_another_node(live: Live, li: Asker, d: HandNode) -> None:
     answer = li.client._stub.Catalogue(federation_pb2.CatalogueRequest())
-    (other,) = [
-        envelope
-        for message in answer.nodes
-        if node_uri("a").encode() in (envelope := SignedEnvelope.from_proto(message.descriptor)).payload
-    ]
+    shown = [SignedEnvelope.from_proto(message.descriptor) for message in answer.nodes]
+    (other,) = [envelope for envelope in shown if node_uri("a").encode() in envelope.payload]
     refused = refusal(lambda: d.hello(other))
     assert (refused.code, refused.message) == (
         "identity",

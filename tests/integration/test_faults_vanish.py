@@ -188,12 +188,12 @@ def test_three_of_four_go_on_and_say_who_is_out(live: Live, li: Asker, d: HandNo
 
 
 def test_two_of_four_are_too_few(live: Live, li: Asker, d: HandNode) -> None:
-    live.kill("a")
+    live.pause("a")
     d.disconnect()
     error, took_s = timed(li, lambda: li.start(SQL, min_nodes=3).exception(20))
     assert (error.code, error.message) == (
         "insufficient_nodes",
-        f"expected 3 nodes to take part, got 2; not reached: {A}, {D}",
+        f"expected 3 nodes to take part, got 2; not reached: {D}; no decision in time: {A}",
     )
     assert took_s < max(DECISION_S, GRACE_S) + SLACK_S
 
@@ -203,23 +203,22 @@ def test_a_node_that_slept_through_a_job_serves_the_next(
 ) -> None:
     """The job had expired when it woke: it says no, and nobody asks any more. What came along with
     the job, such as the requester's key, must not be lost by that."""
-    live.kill("a")
-    live.start_again("a")
-    live.wait_connected(li.client, "a")
+    zhao = Asker(live.address, live.member(Role.USER, "zhao"))
     live.pause("a")
-    job = li.job(SQL, change=lambda spec: replace(spec, expires_at_ms=spec.issued_at_ms + 1900))
-    li.submit(job.envelope)
+    job = zhao.job(SQL, change=lambda spec: replace(spec, expires_at_ms=spec.issued_at_ms + 1900))
+    zhao.submit(job.envelope)
     d.decide()
-    ended = li.ended(job.spec.job_id)
+    ended = zhao.ended(job.spec.job_id)
     assert (ended.state, ended.reason) == (
         job_pb2.JOB_STATE_EXPIRED,
         "the job's own time was over before it ended",
     )
     d.ended()
     live.resume("a")
-    asked = li.start(SQL)
+    asked = zhao.start(SQL)
     d.take_part()
     assert counts(asked.result(20)) == {"f": (120, 4), "m": (160, 4)}
+    zhao.close()
 
 
 def test_nothing_is_lost(live: Live, li: Asker, d: HandNode) -> None:
@@ -228,6 +227,7 @@ def test_nothing_is_lost(live: Live, li: Asker, d: HandNode) -> None:
     assert State.DECIDING not in jobs.values()
     entries = live.entries("coordinator")
     ended = [e.subject["job"] for e in entries if e.act in (Act.RELEASE, Act.JOB_ENDED)]
-    assert sorted(ended) == sorted(jobs)
+    assert len(ended) == len(set(ended))
+    assert set(jobs) <= set(ended)
     for name in "abc":
         assert live.entries(name)

@@ -26,12 +26,12 @@ from yumen_core.securesum.modulus import MAX_CONTRIBUTIONS, MAX_SLOTS, MIN_CONTR
 
 Flags = npt.NDArray[np.uint8]
 
-COMMITMENT_BYTES = 32
 _LABEL = b"yumen/v1/support"
 _SALT_BYTES = 32
-# One key seals one message: it is bound to the round, the sender and the receiver, and a node
-# seals once for a round.
-_NONCE = bytes(12)
+# Each key is for one round, sender and receiver, and seals one message that leaves the node. The
+# nonce is random all the same: a share that was made again after a crash costs nothing then.
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,11 @@ def seal_flags(
             f"got `{own_name}` and {len(peers)} others",
         )
     opening = secrets.token_bytes(_SALT_BYTES) + np.packbits(flags).tobytes()
-    sealed = {
-        name: AESGCM(_key(mask_key, name, public, binding, own_name, name)).encrypt(
-            _NONCE, opening, None
-        )
-        for name, public in {**peers, own_name: mask_key.public_bytes}.items()
-    }
+    sealed: dict[str, bytes] = {}
+    for name, public in {**peers, own_name: mask_key.public_bytes}.items():
+        cipher = AESGCM(_key(mask_key, name, public, binding, own_name, name))
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed[name] = nonce + cipher.encrypt(nonce, opening, None)
     return SealedFlags(_commit(opening, own_name, binding), sealed)
 
 
@@ -90,12 +89,12 @@ def open_flags(
     1. The bytes have the length of so many flags. 2. They open under the pair's key for this
     round. 3. They are what the sender's signed commitment says. Raises `PeerError("sealed")`.
     """
-    expected = _SALT_BYTES + -(-length // 8) + 16
+    expected = _NONCE_BYTES + _SALT_BYTES + -(-length // 8) + _TAG_BYTES
     if len(sealed) != expected:
         raise PeerError("sealed", f"expected {length} flags of `{sender}`, got another length")
     key = _key(mask_key, sender, sender_key, binding, sender, own_name)
     try:
-        opening = AESGCM(key).decrypt(_NONCE, sealed, None)
+        opening = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
     except InvalidTag:
         raise PeerError(
             "sealed", f"expected flags that `{sender}` sealed, got bytes that do not open"

@@ -100,7 +100,7 @@ def test_a_share_says_nothing_to_who_only_carries_it() -> None:
     again = share("a", [1, 0, 1])
     assert again.commitment != GOOD.commitment
     assert all(again.sealed[name] != GOOD.sealed[name] for name in NAMES)
-    assert {len(raw) for raw in GOOD.sealed.values()} == {32 + 1 + 16}
+    assert {len(raw) for raw in GOOD.sealed.values()} == {12 + 32 + 1 + 16}
 
 
 @pytest.mark.parametrize(
