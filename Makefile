@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUN_STAMP := $(VENV)/.installed-run
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PROTOS := $(wildcard protos/yumen/v1/*.proto)
 
 .PHONY: setup check test test-long demo bench stubs format lock clean
@@ -13,16 +15,21 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv with the exact versions of requirements.lock
 
-# torch goes first and exactly: an unpinned torch draws gigabytes of CUDA packages.
-$(STAMP): requirements.lock pyproject.toml
+# What running takes is a part of what developing takes; the demo installs that part only.
+$(RUN_STAMP): requirements-run.lock pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v[:2] == (3, 11) else f"Yumen needs Python 3.11 and got {v[0]}.{v[1]}: set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$(grep '^torch==' requirements.lock)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) -r requirements-run.lock
+	$(INSTALL) --no-build-isolation --editable .
+	touch $(RUN_STAMP)
+
+# torch goes first and exactly: an unpinned torch draws gigabytes of CUDA packages.
+$(STAMP): requirements.lock $(RUN_STAMP)
+	$(INSTALL) $$(grep '^torch==' requirements.lock)
+	$(INSTALL) -r requirements.lock
 	touch $(STAMP)
 
-demo: setup ## four hospitals, one coordinator, encrypted answers, on this machine
+demo: $(RUN_STAMP) ## four hospitals, one coordinator, encrypted answers, on this machine
 	$(BIN)/yumen demo
 
 test: setup ## unit and integration tests
