@@ -194,11 +194,14 @@ class Scheduler:
             self.apply(decision.job_id, machine.NodeDenied(node, decision.denials))
 
     def supported(self, node: str, job_id: str, envelope: SignedEnvelope) -> None:
-        """A node's support share. The coordinator cannot read it; the other nodes verify it."""
+        """A node's support share. The coordinator cannot read it; the other nodes verify it.
+
+        The first counts: one that is sent over and over neither replaces it nor fills the log.
+        """
         active = self._active.get(job_id)
         if active is None or active.job.round is not Round.SUPPORT:
             return
-        if node not in active.job.participants:
+        if node not in active.job.participants or active.job.steps[node] is Step.SUPPORTED:
             return
         active.supports[node] = envelope
         active.learned(

@@ -13,6 +13,7 @@ values, never enter a message: they go to the operator's log.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -106,11 +107,24 @@ class YumenError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
+        """The sentence as a log or a terminal may show it: words of a peer cannot steer either."""
         where = f" (at {self.node})" if self.node else ""
-        return f"{self.message}{where}; {self.remedy}"
+        return _visible(f"{self.message}{where}; {self.remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.code, self.message, self.node, self.remedy))
+
+
+def _visible(text: str) -> str:
+    """`text` with control, direction and line characters spelled out, as `\\u202e`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
 
 
 def _rebuild(

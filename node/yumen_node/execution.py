@@ -127,9 +127,15 @@ class Execution:
             mask_key=self._keys.mask,
             sent=self._state.part(job.job_id, Round.SUPPORT),
         )
-        # Only what this node said, and what its rows still bear out after a restart.
-        own = supports.own & counted.flags
-        kept = released(supports.totals, own, job.asked.min_nodes)
+        if not np.array_equal(supports.own, counted.flags):
+            # The others count on this node's word: a cell it withheld now would go out with fewer
+            # nodes behind it than the minimum.
+            raise StateError(
+                "data_source",
+                "expected the rows of the support round, got others after a restart",
+                remedy="submit a new job",
+            )
+        kept = released(supports.totals, supports.own, job.asked.min_nodes)
         layout = job.asked.plan.layout
         values = withhold(counted.cells.values, [v.support for v in layout.values], kept)
         payload = contribute(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import grpc.aio
@@ -57,7 +58,8 @@ class Link:
         self._retry_max_s = retry_max_s
         self._on_connected = on_connected
         self._jobs: dict[str, AcceptedJob] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, asyncio.Lock] = {}  # of jobs with steps under way
+        self._under_way: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._outgoing: asyncio.Queue[link_pb2.NodeFrame] = asyncio.Queue(MAX_WAITING_FRAMES)
 
@@ -143,6 +145,7 @@ class Link:
     def _spawn(self, job_id: str, step: Callable[..., object], message: object) -> None:
         """Run `step` after the earlier steps of the same job."""
         lock = self._locks.setdefault(job_id, asyncio.Lock())
+        self._under_way[job_id] += 1
 
         async def run() -> None:
             async with lock:
@@ -155,6 +158,9 @@ class Link:
     def _finished(self, task: asyncio.Task[None], job_id: str) -> None:
         """Report a step that failed; detail goes to this node's log, a sentence to the others."""
         self._tasks.discard(task)
+        self._under_way[job_id] -= 1
+        if not self._under_way[job_id]:
+            del self._under_way[job_id], self._locks[job_id]
         if task.cancelled():
             return
         error = task.exception()
@@ -195,7 +201,6 @@ class Link:
         expired = [i for i, j in self._jobs.items() if j.opened.spec.expires_at_ms <= now_ms]
         for job_id in expired:
             del self._jobs[job_id]
-            self._locks.pop(job_id, None)
             self._execution.forget(job_id)
 
     async def _take_part(self, request: link_pb2.RoundRequest) -> None:
@@ -225,7 +230,6 @@ class Link:
 
     async def _end(self, ended: link_pb2.JobEnded) -> None:
         job = self._jobs.pop(ended.job_id, None)
-        self._locks.pop(ended.job_id, None)
         if job is None:
             return
         self._execution.forget(ended.job_id)

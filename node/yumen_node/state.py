@@ -99,9 +99,12 @@ class NodeState:
         self, job_id: str, round_name: str, payload: bytes, *, participants: bytes
     ) -> None:
         """Keep what the node is about to send, and bind the job to the participant set: both or
-        neither. Raises as `check_participants`."""
+        neither. Raises as `check_participants`, and where the job has ended meanwhile."""
         with self._transaction():
             self.check_participants(job_id, participants)
+            known = self.job(job_id)
+            if known is None or known.ended:
+                raise PeerError("round", "expected a part of an open job, got one of an ended job")
             self._db.execute(
                 "UPDATE jobs SET participants = ? WHERE job_id = ?", (participants, job_id)
             )

@@ -30,6 +30,9 @@ from yumen.report import CheckReport, NodeDecision
 from yumen.result import Exclusion, HeldBack, Result
 
 IDENTITY_VARIABLE = "YUMEN_IDENTITY"
+FETCH_PATIENCE_S = 30.0
+_AWAY = frozenset({"unreachable", "cancelled"})
+"""How calls to a coordinator end that stops, or whose connection breaks."""
 _CODES = {
     State.INSUFFICIENT_NODES: "insufficient_nodes",
     State.NODE_LOST: "node_lost",
@@ -161,7 +164,7 @@ class Federation:
         if not decision.accepted:
             raise Denied(_refused(job, [decision]), decision.denials)
         self._wait(job, status, timeout_s)
-        outcome, total = self._client.fetch(job.spec.job_id)
+        outcome, total = self._fetch(job)
         if state_of(outcome.status) is not State.SUCCEEDED:
             raise self._failure(outcome, job, payload)
         return self._read(asked, job, payload, outcome, total, keypair, started)
@@ -199,9 +202,20 @@ class Federation:
                     for status in self._client.watch(job.spec.job_id, timeout_s=left_s):
                         progress.update(status)
                 except PeerError as error:
-                    if error.code not in {"unreachable", "cancelled"}:
+                    if error.code not in _AWAY:
                         raise
                     time.sleep(0.2)
+
+    def _fetch(self, job: PreparedJob) -> tuple[job_pb2.Outcome, bytes]:
+        """The ended job's outcome, across a coordinator that goes away and comes back."""
+        deadline = time.monotonic() + FETCH_PATIENCE_S
+        while True:
+            try:
+                return self._client.fetch(job.spec.job_id)
+            except PeerError as error:
+                if error.code not in _AWAY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.2)
 
     def _failure(
         self, outcome: job_pb2.Outcome, job: PreparedJob, payload: bytes

@@ -3,6 +3,7 @@ are signed, and any call with any identity."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from yumen.coordinator import CoordinatorClient
 from yumen.federation import Federation
 from yumen.question import ask, prepare
 from yumen.result import Result
-from yumen_core.errors import YumenError
+from yumen_core.errors import PeerError, YumenError
 from yumen_core.identity import SignedEnvelope
 from yumen_core.identity.envelope import PayloadType
 from yumen_core.jobs.spec import JobSpec
@@ -102,6 +103,18 @@ class Asker:
     def until_steps(self, job_id: str, wanted: Mapping[str, str]) -> None:
         """Wait until nodes stand at these steps, by name."""
         self.until(job_id, lambda status: wanted.items() <= steps(status).items())
+
+    def reach(self) -> None:
+        """Wait until this client's connection is up again after the coordinator was away."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                self.client.jobs(1)
+                return
+            except PeerError as error:
+                if error.code != "unreachable" or time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.05)
 
     def newest(self) -> str:
         """The id of the job submitted last."""

@@ -60,10 +60,13 @@ def node(live: Live) -> Iterator[HandNode]:
 
 
 @pytest.fixture
-def d(node: HandNode, li: Asker) -> Iterator[HandNode]:
-    """`d` on a new stream; after the test an honest job of all four gives the right answer."""
+def d(node: HandNode, li: Asker, request: pytest.FixtureRequest) -> Iterator[HandNode]:
+    """`d` on a new stream; after each kind of lie an honest job of all four gives the right
+    answer. Within a table of lies the next one shows that a job still comes that far."""
     node.connect()
     yield node
+    if hasattr(request.node, "callspec"):
+        return
     node.connect()
     asked = li.start(SQL)
     node.take_part()

@@ -63,9 +63,10 @@ def counts(result: Result) -> dict[object, tuple[object, object]]:
     return {row["sex"]: (row["n"], row["_nodes"]) for row in result}
 
 
-def crash(live: Live) -> None:
+def crash(live: Live, li: Asker) -> None:
     live.kill("coordinator")
     live.start_again("coordinator")
+    li.reach()
 
 
 def released(live: Live, job_id: str) -> int:
@@ -87,7 +88,7 @@ def test_killed_while_deciding(live: Live, li: Asker, d: HandNode) -> None:
     d.decide()
     job_id = li.newest()
     li.until_steps(job_id, {"a": "asked", "b": "accepted", "c": "accepted", "d": "accepted"})
-    crash(live)
+    crash(live, li)
     live.resume("a")
     d.connect()
     d.take_part()
@@ -102,7 +103,7 @@ def test_killed_in_the_support_round(live: Live, li: Asker, d: HandNode) -> None
     share = d.share(d.round())
     job_id = li.newest()
     li.until_steps(job_id, dict.fromkeys("abc", "supported"))
-    crash(live)
+    crash(live, li)
     d.connect()
     d.decide()
     request = d.round()
@@ -115,7 +116,8 @@ def test_killed_in_the_support_round(live: Live, li: Asker, d: HandNode) -> None
     assert released(live, job_id) == 1
 
 
-def test_killed_twice_in_the_sum_round(live: Live, li: Asker, d: HandNode) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_killed_in_the_sum_round(live: Live, li: Asker, d: HandNode, times: int) -> None:
     """Nodes give the very bytes again that they gave before: they contribute once."""
     asked = li.start(SQL)
     d.decide()
@@ -123,9 +125,9 @@ def test_killed_twice_in_the_sum_round(live: Live, li: Asker, d: HandNode) -> No
     request = d.round()
     payload = d.contribution(request)
     job_id = li.newest()
-    for _ in range(2):
+    for _ in range(times):
         li.until_steps(job_id, dict.fromkeys("abc", "contributed"))
-        crash(live)
+        crash(live, li)
         d.connect()
         d.decide()
         d.support(d.round())
@@ -140,17 +142,7 @@ def test_killed_twice_in_the_sum_round(live: Live, li: Asker, d: HandNode) -> No
 
 
 def test_killed_between_jobs(live: Live, li: Asker, d: HandNode) -> None:
-    asked = li.start(SQL)
-    d.take_part()
-    result = asked.result(30)
-    outcome = li.client.fetch(result.job_id)
-    crash(live)
-    (kept,) = [job for job in li.fed.jobs(limit=500) if job.job_id == result.job_id]
-    assert kept.state is State.SUCCEEDED
-    assert li.client.fetch(result.job_id) == outcome
-
-
-def test_a_used_id_stays_used_after_a_kill(live: Live, li: Asker, d: HandNode) -> None:
+    """Ended jobs keep state and result, and ids that were used stay used."""
     job = li.job(SQL)
     li.submit(job.envelope)
     d.take_part()
@@ -158,7 +150,11 @@ def test_a_used_id_stays_used_after_a_kill(live: Live, li: Asker, d: HandNode) -
     checked = li._threads.submit(lambda: li.client.check(dry.envelope, timeout_s=20))
     d.decide()
     assert checked.result(20)[0].accepted
-    crash(live)
+    outcome = li.client.fetch(job.spec.job_id)
+    crash(live, li)
+    (kept,) = [one for one in li.fed.jobs(limit=500) if one.job_id == job.spec.job_id]
+    assert kept.state is State.SUCCEEDED
+    assert li.client.fetch(job.spec.job_id) == outcome
     assert li.refusal(job.envelope).code == "replay"
     with pytest.raises(PeerError, match="which was used before"):
         li.client.check(dry.envelope, timeout_s=20)
@@ -169,14 +165,16 @@ def test_cancelled_after_a_kill(live: Live, li: Asker, d: HandNode) -> None:
     d.decide()
     d.round()
     job_id = li.newest()
-    crash(live)
+    crash(live, li)
     assert li.fed.cancel(job_id).state is State.CANCELLED
     error = asked.exception(30)
     assert isinstance(error, PeerError)
     assert (error.code, error.message) == ("cancelled", f"cancelled by `{li.me.uri}`")
 
 
-@pytest.mark.parametrize("round_", ["deciding", "support", "sum"])
+@pytest.mark.parametrize(
+    "round_", [*(pytest.param(it, marks=pytest.mark.slow) for it in ("deciding", "support")), "sum"]
+)
 def test_a_node_killed_and_started_again(live: Live, li: Asker, d: HandNode, round_: str) -> None:
     """Node `a` dies after its decision, its share or its contribution; `d` holds the job open."""
     asked = li.start(SQL)
@@ -214,4 +212,4 @@ def test_every_log_is_whole(live: Live, d: HandNode) -> None:
     for name in ("coordinator", "a", "b", "c"):
         assert live.entries(name)
     starts = [e for e in live.entries("coordinator") if e.act is Act.STARTUP]
-    assert len(starts) == 8
+    assert len(starts) >= 6

@@ -19,7 +19,7 @@ from yumen_core.log import Act
 from yumen_core.rpc.v1 import job_pb2
 
 SQL = "SELECT sex, COUNT(*) AS n FROM heart GROUP BY sex"
-DECISION_S, ROUND_S, GRACE_S = 2.0, 2.5, 1.0
+DECISION_S, ROUND_S, GRACE_S = 1.5, 1.5, 0.7
 A, D = node_uri("a"), node_uri("d")
 # Between a deadline and the requester's reading of it lie a few commits on a busy machine.
 SLACK_S = 2.5
@@ -205,7 +205,7 @@ def test_a_node_that_slept_through_a_job_serves_the_next(
     the job, such as the requester's key, must not be lost by that."""
     zhao = Asker(live.address, live.member(Role.USER, "zhao"))
     live.pause("a")
-    job = zhao.job(SQL, change=lambda spec: replace(spec, expires_at_ms=spec.issued_at_ms + 1900))
+    job = zhao.job(SQL, change=lambda spec: replace(spec, expires_at_ms=spec.issued_at_ms + 1400))
     zhao.submit(job.envelope)
     d.decide()
     ended = zhao.ended(job.spec.job_id)

@@ -26,6 +26,7 @@ from yumen_core.sql.expression import (
 )
 from yumen_core.sql.interval import Interval
 from yumen_core.sql.schema import Column
+from yumen_core.sql.storage import reach
 
 EXACT_LIMIT = 10**38
 MAX_RESULT_SCALE = 38
@@ -33,6 +34,8 @@ MAX_RESULT_SCALE = 38
 FLOAT_LIMIT = Fraction(10**150)
 # A divisor nearer to 0 could underflow to 0 in double precision.
 DIVISOR_FLOOR = 1 / FLOAT_LIMIT
+_ROUNDING = Fraction(1, 1 << 50)  # of one operation in double precision, with room
+_UNDERFLOW = Fraction(1, 1 << 1000)
 
 
 class TypeFault(Exception):
@@ -100,7 +103,7 @@ def arithmetic(op: Op, left: Expr, right: Expr) -> Apply:
     _need_numbers((left, right))
     _need_bounds((left, right))
     kind, scale = _arithmetic_type(op, left, right)
-    bounds = _arithmetic_bounds(op, left, right)
+    bounds = _arithmetic_bounds(op, kind, left, right)
     result = Apply(kind, scale, bounds, left.nullable or right.nullable, op, (left, right))
     _check_size(result)
     return result
@@ -166,6 +169,9 @@ def case(pairs: Sequence[tuple[Expr, Expr]], otherwise: Expr) -> Apply:
     nullable = any(value.nullable for value in values)
     result = Apply(kind, scale, bounds, nullable, Op.CASE, (*args, otherwise))
     _check_size(result)
+    unbounded = bounds is None and kind.exact and not _is_released(result)
+    if unbounded and reach(result).magnitude * 10**scale >= EXACT_LIMIT:
+        raise TypeFault("the result may need more than 38 digits")
     return result
 
 
@@ -223,17 +229,33 @@ def _arithmetic_type(op: Op, left: Expr, right: Expr) -> tuple[Kind, int]:
     return (Kind.DECIMAL if Kind.DECIMAL in kinds else Kind.INTEGER), scale
 
 
-def _arithmetic_bounds(op: Op, left: Expr, right: Expr) -> Interval | None:
+def _arithmetic_bounds(op: Op, kind: Kind, left: Expr, right: Expr) -> Interval | None:
     if left.bounds is None or right.bounds is None:
         return None
+    if kind is not Kind.FLOAT:
+        return _real_bounds(op, left.bounds, right.bounds)
+    return _rounded(_real_bounds(op, _rounded(left.bounds), _rounded(right.bounds)))
+
+
+def _real_bounds(op: Op, left: Interval, right: Interval) -> Interval:
     if op is Op.DIV:
-        low, high = right.bounds.low, right.bounds.high
+        low, high = right.low, right.high
         if low < DIVISOR_FLOOR and high > -DIVISOR_FLOOR:
             raise TypeFault(f"the divisor may be 0: it lies from {_show(low)} to {_show(high)}", 1)
-        return left.bounds / right.bounds
+        return left / right
     if op is Op.ADD:
-        return left.bounds + right.bounds
-    return left.bounds - right.bounds if op is Op.SUB else left.bounds * right.bounds
+        return left + right
+    return left - right if op is Op.SUB else left * right
+
+
+def _rounded(bounds: Interval) -> Interval:
+    """Bounds that hold for doubles too. Without the slack `(x + 1e16) - 1e16` would count as `x`
+    where it can be 0, and a division by it would fail for the rows a requester chooses."""
+    slack = _UNDERFLOW if bounds.magnitude else Fraction(0)
+    return Interval(
+        bounds.low - abs(bounds.low) * _ROUNDING - slack,
+        bounds.high + abs(bounds.high) * _ROUNDING + slack,
+    )
 
 
 def _show(value: Fraction) -> str:
@@ -254,8 +276,11 @@ def _need_comparable(left: Expr, right: Expr) -> None:
         return
     if left.kind.numeric and right.kind.numeric:
         top = max(left.scale, right.scale)
+        both_exact = left.kind.exact and right.kind.exact
         for arg in (left, right):
-            if arg.bounds and arg.kind.exact and arg.bounds.magnitude * 10**top >= EXACT_LIMIT:
+            if arg.bounds is None and (not both_exact or _is_released(arg)):
+                continue
+            if arg.kind.exact and reach(arg).magnitude * 10**top >= EXACT_LIMIT:
                 raise TypeFault("the comparison would need more than 38 digits")
         return
     if left.kind is not right.kind:

@@ -21,10 +21,11 @@ from yumen_core.sql.expression import (
     Op,
     branches,
 )
+from yumen_core.sql.interval import Interval
 from yumen_core.sql.like import LikePattern
 from yumen_core.sql.plan import Key
 from yumen_core.sql.schema import DomainValue
-from yumen_core.sql.storage import arithmetic_type, identifier, text_literal
+from yumen_core.sql.storage import arithmetic_type, identifier, reach, text_literal
 
 _SWAPPED = {Op.LT: Op.GT, Op.LE: Op.GE, Op.GT: Op.LT, Op.GE: Op.LE}
 
@@ -113,12 +114,17 @@ def _arithmetic(expr: Apply) -> str:
 
 
 def _wide(result: Expr, *args: Expr) -> str:
-    """The type for arguments brought to the scale of `result`."""
-    scaled = [
-        Constant(arg.kind, result.scale, arg.bounds, False, None)
-        for arg in args
-        if arg.kind is not Kind.NULL
-    ]
+    """The type for arguments brought to the scale of `result`, and for the factors that do it.
+
+    None may overflow for any row: an error would tell the requester of that row.
+    """
+    scaled = []
+    for arg in args:
+        if arg.kind is Kind.NULL:
+            continue
+        factor = Interval.point(Fraction(1, 10**arg.scale))
+        held = reach(arg).hull(factor) if arg.scale < result.scale else reach(arg)
+        scaled.append(Constant(arg.kind, result.scale, held, False, None))
     return arithmetic_type(result, *scaled)
 
 

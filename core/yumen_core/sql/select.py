@@ -26,6 +26,7 @@ from yumen_core.sql.source import Source
 MAX_SUMMED_VALUES = 200_000
 NODES_COLUMN = "_nodes"
 _MAX_LIMIT = 1 << 63
+_MAX_LIMIT_DIGITS = 19
 # Parts of a SELECT that we read; all else is refused, by its first word where it has one.
 _PARTS = ("expressions", "from_", "where", "group", "having", "order", "limit", "offset")
 _WORDS = {
@@ -305,8 +306,10 @@ def _item(node: exp.Expr) -> tuple[str | None, exp.Expr]:
 
 
 def _is_integer(node: exp.Expr) -> bool:
+    """Whether `node` is a whole number of at most 19 digits: Python reads no number of 4,300."""
     text = str(node.this)
-    return isinstance(node, exp.Literal) and not node.is_string and text.isdecimal()
+    short = len(text) <= _MAX_LIMIT_DIGITS and text.isascii() and text.isdecimal()
+    return isinstance(node, exp.Literal) and not node.is_string and short
 
 
 def _check_parts(source: Source, select: exp.Select) -> None:

@@ -74,7 +74,12 @@ class Source:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        size = len(text.encode("utf-8", "surrogatepass"))
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise CallError(
+                "sql_syntax", "expected a statement in Unicode, got half a character"
+            ) from None
         if size > MAX_TEXT_BYTES:
             raise _too_long(f"{MAX_TEXT_BYTES} bytes", size)
         self._tokens = self._tokenize()

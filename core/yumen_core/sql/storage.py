@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from yumen_core.sql.expression import Expr
+from yumen_core.sql.expression import Apply, Expr, Kind, Op, branches
 from yumen_core.sql.interval import Interval
 from yumen_core.sql.schema import Column, ColumnType
 
@@ -42,6 +42,22 @@ def integer_type(bounds: Interval, scale: int) -> str:
     """The narrowest DuckDB type for integers scaled by 10**scale within `bounds`."""
     low, high = bounds.low * 10**scale, bounds.high * 10**scale
     return next(name for name, bits in _SIGNED if -(1 << bits) <= low and high < 1 << bits)
+
+
+def reach(expr: Expr) -> Interval:
+    """Every value an exact expression over a row can take: its bounds, or what 64 bits can hold of
+    a column without any."""
+    if expr.bounds is not None:
+        return expr.bounds
+    if isinstance(expr, Apply) and expr.op is Op.CASE:
+        results = [*(value for _, value in branches(expr)), expr.args[-1]]
+        known = [reach(value) for value in results if value.kind is not Kind.NULL]
+        whole = known[0]
+        for interval in known[1:]:
+            whole = whole.hull(interval)
+        return whole
+    limit = Fraction(1 << 63, 10**expr.scale)
+    return Interval(-limit, limit)
 
 
 def arithmetic_type(*exprs: Expr) -> str:

@@ -117,6 +117,21 @@ def test_parts_of_another_round_job_or_node_are_ignored(play: Play) -> None:
     play(scenario)
 
 
+def test_a_share_sent_over_and_over_counts_once(play: Play) -> None:
+    async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
+        hub.connect()
+        active = hub.submit(job)
+        assert active is not None
+        hub.accept(job, *names)
+        hub.support(job, names[0])
+        first, noted = active.supports[names[0]], len(active.unlogged)
+        hub.support(job, *[names[0]] * 1_000)
+        assert active.supports[names[0]] is first
+        assert len(active.unlogged) == noted
+
+    play(scenario)
+
+
 def test_a_node_that_cannot_go_on(play: Play) -> None:
     async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
         hub.connect()

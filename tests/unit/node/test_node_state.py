@@ -110,3 +110,11 @@ def test_a_process_that_died_lost_nothing_it_had_stored(state: NodeState, folder
 
 def test_the_folder_is_for_its_user_alone(state: NodeState, folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_no_part_of_an_ended_job_is_kept(state: NodeState) -> None:
+    """A job can end while its part is computed."""
+    state.end_job("job")
+    with pytest.raises(PeerError, match="expected a part of an open job"):
+        state.add_part("job", Round.SUM, b"sum", participants=ONE)
+    assert state.part("job", Round.SUM) is None

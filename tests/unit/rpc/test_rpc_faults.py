@@ -209,3 +209,8 @@ def test_abort_says_it_in_all_three_ways() -> None:
         f"expected a user, got a node (at {NODE}); use an identity with the role that is needed",
         faults.to_metadata(error),
     )
+
+
+def test_words_of_a_peer_cannot_steer_a_terminal() -> None:
+    shown = str(PeerError("failed", "\x1b[2J\u202egnp\nERROR 研究", node="n\x07"))
+    assert shown.startswith("\\x1b[2J\\u202egnp\\nERROR 研究 (at n\\x07); ")

@@ -448,6 +448,18 @@ def test_only_literals_against_free_text_reach_the_database() -> None:
     assert "12345" not in text
 
 
+@pytest.mark.parametrize("part", ["LIMIT", "OFFSET", "GROUP BY", "ORDER BY"])
+def test_a_number_without_end_is_refused(part: str) -> None:
+    """Python refuses to read more than 4,300 digits, with an error that is none of ours."""
+    with pytest.raises(CallError):
+        parse(f"SELECT COUNT(*) FROM people {part} " + "9" * 6_000, CATALOGUE)
+
+
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(CallError, match="expected a statement in Unicode"):
+        parse('SELECT COUNT(*) AS "\ud800" FROM people', CATALOGUE)
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     for sql in (text, f"SELECT {text} FROM people", f"SELECT COUNT(*) FROM people WHERE {text}"):
