@@ -21,6 +21,7 @@ $(RUN_STAMP): requirements-run.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -r requirements-run.lock
 	$(INSTALL) --no-build-isolation --editable .
+	$(BIN)/python tools/checkout_paths.py
 	touch $(RUN_STAMP)
 
 # torch goes first and exactly: an unpinned torch draws gigabytes of CUDA packages.

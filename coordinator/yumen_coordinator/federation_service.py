@@ -15,7 +15,7 @@ from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.job_id import check_job_id
 from yumen_core.jobs.machine import Admitted, Refused
-from yumen_core.jobs.spec import parse_spec
+from yumen_core.jobs.spec import read_stored_spec
 from yumen_core.log import TileLog
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import peer_identity
@@ -274,7 +274,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
     def _stored_status(self, stored: StoredJob) -> job_pb2.JobStatus:
         envelope = envelope_pb2.Envelope.FromString(stored.envelope)
         requester = Identity.parse(stored.requester)
-        spec = parse_spec(envelope.payload, signer=requester, now_ms=stored.submitted_at_ms)
+        spec = read_stored_spec(envelope.payload, signer=requester)
         return status_of(
             stored.job,
             spec,

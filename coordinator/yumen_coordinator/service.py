@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from yumen_core.clock import Clock, SystemClock
 from yumen_core.errors import StateError, YumenError
-from yumen_core.identity.client import enrol, fetch_revocations
+from yumen_core.identity.client import enrol, fetch_revocations, renew_if_due
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
@@ -22,7 +22,7 @@ from yumen_core.jobs.admission import OpenedJob, question
 from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.book import open_descriptor
 from yumen_core.jobs.machine import Limits
-from yumen_core.jobs.spec import parse_spec, spec_digest
+from yumen_core.jobs.spec import read_stored_spec, spec_digest
 from yumen_core.log import Act, LogAlarm, open_log
 from yumen_core.policy import PolicyBundle, install_policies
 from yumen_core.rpc.channels import aio_server, server_credentials
@@ -101,6 +101,7 @@ class Coordinator:
         self.config: CoordinatorConfig = load_config(directory)
         config = self.config
         self._clock = clock
+        renew_if_due(config.identity, clock=clock)
         self._membership = Membership(config.identity, clock)
         if self._membership.identity.role is not Role.COORDINATOR:
             raise StateError("role", f"expected a coordinator's identity in `{config.identity}`")
@@ -204,11 +205,7 @@ class Coordinator:
     def _restore_job(self, stored: StoredJob) -> None:
         """Take up an open job. Its signature was verified before it was stored."""
         envelope = SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(stored.envelope))
-        spec = parse_spec(
-            envelope.payload,
-            signer=Identity.parse(stored.requester),
-            now_ms=stored.submitted_at_ms,
-        )
+        spec = read_stored_spec(envelope.payload, signer=Identity.parse(stored.requester))
         opened = OpenedJob(spec, spec_digest(envelope.payload))
         known = {node: self._registry.known(node) for node in spec.nodes}
         try:

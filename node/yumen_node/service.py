@@ -12,11 +12,10 @@ from pathlib import Path
 
 import yaml
 from yumen_core.clock import Clock, SystemClock
-from yumen_core.errors import StateError, YumenError
-from yumen_core.identity.client import enrol, renew
+from yumen_core.errors import StateError
+from yumen_core.identity.client import enrol, renew_if_due
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
-from yumen_core.identity.store import IdentityStore
 from yumen_core.jobs.descriptor import PublishedTable
 from yumen_core.log import Act, LogAlarm, open_log
 from yumen_core.policy import PolicyBundle, install_policies
@@ -127,7 +126,7 @@ class Node:
         on_connected: Callable[[str], None] | None,
     ) -> None:
         self.config = config = load_config(directory)
-        _renew_if_due(config.identity, clock)
+        renew_if_due(config.identity, clock=clock)
         membership = Membership(config.identity, clock)
         if membership.identity.role is not Role.NODE:
             raise StateError("role", f"expected a node's identity in `{config.identity}`")
@@ -197,16 +196,6 @@ class Node:
             dataset.close()
         self._state.close()
         self._log.close()
-
-
-def _renew_if_due(identity: Path, clock: Clock) -> None:
-    """Renew the certificate at half its life; one that cannot be renewed today serves on."""
-    if not IdentityStore(identity, clock).load().needs_renewal(clock.now_ms()):
-        return
-    try:
-        renew(identity, clock=clock)
-    except YumenError as error:
-        _LOG.warning("the certificate was not renewed: %s", error)
 
 
 __all__ = ["Node", "init_node", "open_datasets", "publish", "serve"]

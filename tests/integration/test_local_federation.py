@@ -146,6 +146,14 @@ def test_jobs_are_listed_newest_first(fed: yumen.Federation) -> None:
     assert list(jobs) == sorted(jobs, key=lambda job: job.job_id, reverse=True)
 
 
+def test_a_job_that_expires_at_once_leaves_the_list_readable(fed: yumen.Federation) -> None:
+    with pytest.raises(yumen.YumenError) as caught:
+        fed.query("SELECT COUNT(*) AS n FROM 心脏", purpose="public-health", timeout_s=0.01)
+    assert caught.value.code in {"job_denied", "job_expired", "deadline"}
+    assert fed.jobs(limit=5)
+    assert len(fed.query("SELECT COUNT(*) AS n FROM 心脏", purpose="public-health")) == 1
+
+
 def test_every_process_and_file_is_gone_at_the_end(
     running: LocalFederation, fed: yumen.Federation
 ) -> None:

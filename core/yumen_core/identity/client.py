@@ -7,6 +7,7 @@ system's certificate store.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TypeVar
 import grpc
 
 from yumen_core.clock import Clock, SystemClock
-from yumen_core.errors import PeerError
+from yumen_core.errors import PeerError, YumenError
 from yumen_core.identity.certificates import TrustAnchor, p256_key, parse_certificate
 from yumen_core.identity.envelope import PayloadType, sign
 from yumen_core.identity.keys import SigningKey, public_key_bytes
@@ -26,6 +27,7 @@ from yumen_core.identity.tokens import EnrolmentToken
 from yumen_core.rpc.faults import from_rpc_error
 from yumen_core.rpc.v1 import authority_pb2 as wire
 
+_LOG = logging.getLogger(__name__)
 CALL_TIMEOUT_S = 10.0
 # A revocation list is the largest answer: at most 1 MiB.
 MAX_ANSWER_BYTES = 2 * 1024 * 1024
@@ -75,6 +77,20 @@ def renew(directory: Path, *, clock: Clock | None = None) -> LoadedIdentity:
     )
     store.save(loaded)
     return loaded
+
+
+def renew_if_due(directory: Path, *, clock: Clock) -> None:
+    """Renew the certificate in `directory` once half its life is over.
+
+    One that cannot be renewed today serves on until its end. Raises `StateError` where the folder
+    is not a valid identity.
+    """
+    if not IdentityStore(directory, clock).load().needs_renewal(clock.now_ms()):
+        return
+    try:
+        renew(directory, clock=clock)
+    except YumenError as error:
+        _LOG.warning("the certificate was not renewed: %s", error)
 
 
 def fetch_revocations(

@@ -122,17 +122,33 @@ def parse_spec(payload: bytes, *, signer: Identity, now_ms: int) -> JobSpec:
     5. it was not issued in the future, has not expired, and lives for 24 hours at most;
     6. it names 3 to 255 distinct nodes of the federation, and a minimum among them.
     """
-    if len(payload) > MAX_BYTES:
-        raise _malformed(f"expected a job of {MAX_BYTES} bytes at most, got {len(payload)}")
-    try:
-        message = job_pb2.JobSpec.FromString(payload)
-    except DecodeError:
-        raise _malformed("expected a job, got other bytes") from None
+    message = _message(payload)
     _check_requester(message, signer)
     check_job_id(message.job_id)
     _check_texts(message)
     _check_digests(message)
     _check_times(message, now_ms)
+    return _spec(message, signer)
+
+
+def read_stored_spec(payload: bytes, *, signer: Identity) -> JobSpec:
+    """Read a job that `parse_spec` accepted before it was stored, however long ago.
+
+    Raises `PeerError` (`job_spec`) where the bytes are no job.
+    """
+    return _spec(_message(payload), signer)
+
+
+def _message(payload: bytes) -> job_pb2.JobSpec:
+    if len(payload) > MAX_BYTES:
+        raise _malformed(f"expected a job of {MAX_BYTES} bytes at most, got {len(payload)}")
+    try:
+        return job_pb2.JobSpec.FromString(payload)
+    except DecodeError:
+        raise _malformed("expected a job, got other bytes") from None
+
+
+def _spec(message: job_pb2.JobSpec, signer: Identity) -> JobSpec:
     participants = _participants(message)
     return JobSpec(
         job_id=message.job_id,
