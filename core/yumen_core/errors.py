@@ -41,14 +41,14 @@ class Kind:
 CATALOGUE: dict[str, Kind] = {
     # The caller's words
     "sql_syntax": Kind("INVALID_ARGUMENT", 400, 2, "correct the statement"),
-    "sql_unsupported": Kind("INVALID_ARGUMENT", 400, 2, "use what the message names"),
+    "sql_unsupported": Kind("INVALID_ARGUMENT", 400, 2, "change the statement"),
     "sql_unknown_table": Kind("NOT_FOUND", 404, 2, "list the tables with `yumen datasets`"),
     "sql_unknown_column": Kind("NOT_FOUND", 404, 2, "list the columns with `yumen datasets`"),
-    "sql_type": Kind("INVALID_ARGUMENT", 400, 2, "compare values of one type"),
+    "sql_type": Kind("INVALID_ARGUMENT", 400, 2, "change the statement"),
     "sql_too_large": Kind("INVALID_ARGUMENT", 400, 2, "group by fewer or smaller columns"),
     "argument": Kind("INVALID_ARGUMENT", 400, 2, "correct the argument"),
     "config": Kind("FAILED_PRECONDITION", 400, 2, "correct the file"),
-    "table_declaration": Kind("FAILED_PRECONDITION", 400, 2, "correct the table's YAML file"),
+    "table_declaration": Kind("FAILED_PRECONDITION", 400, 2, "correct the table's declaration"),
     "policy_invalid": Kind("FAILED_PRECONDITION", 400, 2, "correct the policy file"),
     # Refusals
     "policy_denied": Kind("PERMISSION_DENIED", 403, 3, "change the job as the denial says"),

@@ -15,14 +15,16 @@ from yumen_core.jobs.answer import decode_answer, payload_slots
 from yumen_core.jobs.decision import Decision, denial_from_proto
 from yumen_core.jobs.machine import State
 from yumen_core.jobs.rounds import sum_binding
-from yumen_core.jobs.spec import spec_digest
+from yumen_core.jobs.spec import MIN_PARTICIPANTS, spec_digest
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum.bfv import BfvKeyPair
 from yumen_core.securesum.contribution import open_sum
 from yumen_core.sql import finish
 
+from yumen._arguments import check_address, check_question, check_timeout
 from yumen.coordinator import CoordinatorClient
 from yumen.datasets import Datasets
+from yumen.display import short_name
 from yumen.jobs import Jobs, JobSummary, state_of
 from yumen.progress import JobProgress
 from yumen.question import DEFAULT_LIFETIME_S, Asked, PreparedJob, ask, prepare
@@ -46,8 +48,8 @@ def connect(address: str, identity: str | os.PathLike[str] | None = None) -> Fed
     """Connect to the coordinator at `address` (host:port).
 
     `identity` is the folder that `yumen user enrol` made; by default that of the environment
-    variable YUMEN_IDENTITY. Raises `StateError` where the folder is not a valid identity; that the
-    coordinator cannot be reached shows at the first call.
+    variable YUMEN_IDENTITY. Raises `CallError` for another form of address, `StateError` where the
+    folder is not a valid identity; that the coordinator cannot be reached shows at the first call.
     """
     folder = identity if identity is not None else os.environ.get(IDENTITY_VARIABLE)
     if folder is None:
@@ -56,7 +58,7 @@ def connect(address: str, identity: str | os.PathLike[str] | None = None) -> Fed
             f"expected an identity folder or the variable {IDENTITY_VARIABLE}, got neither",
             remedy="enrol with `yumen user enrol DIR --token TOKEN`",
         )
-    return Federation(CoordinatorClient(address, Path(folder).expanduser()))
+    return Federation(CoordinatorClient(check_address(address), Path(folder).expanduser()))
 
 
 class Federation:
@@ -66,7 +68,8 @@ class Federation:
     """
 
     def __init__(self, client: CoordinatorClient) -> None:
-        self._client = client
+        self._connection = client
+        self._closed = False
         self._keypair: BfvKeyPair | None = None
 
     def __enter__(self) -> Federation:
@@ -81,11 +84,23 @@ class Federation:
         self.close()
 
     def __repr__(self) -> str:
-        me = self._client.membership.identity
-        return f"<Federation {me.federation} at {self._client.address} as {me.short}>"
+        me = self._connection.membership.identity
+        return f"<Federation {me.federation} at {self._connection.address} as {me.short}>"
 
     def close(self) -> None:
-        self._client.close()
+        """End the connection; every later question raises `CallError`."""
+        self._closed = True
+        self._connection.close()
+
+    @property
+    def _client(self) -> CoordinatorClient:
+        if self._closed:
+            raise CallError(
+                "argument",
+                "expected an open connection, and the connection is closed",
+                remedy="connect again, or ask within the `with` block",
+            )
+        return self._connection
 
     def datasets(self) -> Datasets:
         """The tables that the nodes publish, with what each column means."""
@@ -136,7 +151,8 @@ class Federation:
         """Ask the nodes for an aggregate; only the released totals come back.
 
         `purpose` is signed into the job and decided on by every node. `nodes` chooses nodes by
-        name (default: all that publish the table). With `min_nodes=None` every chosen node must
+        name, `organisation/name`, or an organisation with one node (default: all that publish the
+        table, connected or not). With `min_nodes=None` every chosen node must
         take part; with a number the job goes on with those that accept, and the result names who
         is out and why. Counts, sums of integers and of decimals are exact; floats agree with the
         pooled computation to 1e-9 relative.
@@ -146,6 +162,7 @@ class Federation:
         sum was tampered with.
         """
         started = time.monotonic()
+        check_timeout(timeout_s)
         asked = self._ask(sql, purpose, nodes, min_nodes)
         keypair = self._keys()
         me = self._client.membership
@@ -167,7 +184,13 @@ class Federation:
         outcome, total = self._fetch(job)
         if state_of(outcome.status) is not State.SUCCEEDED:
             raise self._failure(outcome, job, payload)
-        return self._read(asked, job, payload, outcome, total, keypair, started)
+        try:
+            return self._read(asked, job, payload, outcome, total, keypair, started)
+        except PeerError as error:
+            if error.code in {"headroom", "ciphertext"}:
+                # Whoever changed a sum and sees how it is taken learns of the key: make another.
+                self._keypair = None
+            raise
 
     def jobs(self, limit: int = 50) -> Jobs:
         """Your jobs at this coordinator, newest first."""
@@ -182,6 +205,7 @@ class Federation:
     def _ask(
         self, sql: str, purpose: str, nodes: Sequence[str] | None, min_nodes: int | None
     ) -> Asked:
+        check_question(sql, purpose, min_nodes)
         catalogue = [signed for signed, _ in self._client.catalogue()]
         return ask(sql, purpose, catalogue, nodes=nodes, min_nodes=min_nodes)
 
@@ -204,6 +228,7 @@ class Federation:
                 except PeerError as error:
                     if error.code not in _AWAY:
                         raise
+                if not state_of(status).ended:  # the stream ended before the job
                     time.sleep(0.2)
 
     def _fetch(self, job: PreparedJob) -> tuple[job_pb2.Outcome, bytes]:
@@ -235,7 +260,8 @@ class Federation:
             )
         code = _CODES.get(state, "failed")
         reason = status.reason or f"the job ended as {state.value}"
-        return PeerError(code if code in CATALOGUE else "failed", reason)
+        remedy = _fewer_nodes(job) if state is State.INSUFFICIENT_NODES else None
+        return PeerError(code if code in CATALOGUE else "failed", reason, remedy=remedy)
 
     def _decisions(
         self, outcome: job_pb2.Outcome, job: PreparedJob, payload: bytes
@@ -314,7 +340,16 @@ def _exclusions(messages: Sequence[job_pb2.Exclusion]) -> tuple[Exclusion, ...]:
     return tuple(Exclusion(message.node, message.reason) for message in messages)
 
 
+def _fewer_nodes(job: PreparedJob) -> str | None:
+    """What to do where nodes are missing and every chosen one had to take part."""
+    if job.spec.min_nodes < len(job.spec.nodes):
+        return None
+    if job.spec.min_nodes <= MIN_PARTICIPANTS:
+        return f"wait for the missing nodes: a sum takes {MIN_PARTICIPANTS} nodes at least"
+    return "give min_nodes (--min-nodes) to go on with fewer, or wait for the missing nodes"
+
+
 def _refused(job: PreparedJob, decisions: Sequence[Decision]) -> str:
     first = decisions[0].denials[0]
-    who = ", ".join(d.decider.rsplit("/", 1)[-1] for d in decisions)
+    who = ", ".join(short_name(d.decider) for d in decisions)
     return f"the job for purpose `{job.spec.purpose}` was refused by {who}: {first.message}"

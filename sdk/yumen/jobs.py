@@ -82,8 +82,10 @@ class Jobs(Sequence[JobSummary]):
         return html(self._grid()) if self._jobs else "<div>no job yet</div>"
 
     def _grid(self) -> Grid:
+        # The id comes first: a table split by width begins each part with its first column.
         rows = tuple(
             (
+                job.job_id,
                 f"{job.submitted_at:%Y-%m-%d %H:%M:%S}",
                 job.state.value,
                 short_name(job.requester),
@@ -91,13 +93,12 @@ class Jobs(Sequence[JobSummary]):
                 job.table,
                 job.steps,
                 shortened(job.reason) or " ".join(job.sql.split()),
-                job.job_id,
             )
             for job in self._jobs
         )
         headers = (
-            *("submitted (UTC)", "state", "requester", "purpose", "table", "nodes"),
-            *("reason or statement", "job"),
+            *("job", "submitted (UTC)", "state", "requester", "purpose", "table", "nodes"),
+            "reason or statement",
         )
         return Grid(headers=headers, rows=rows, max_cell_chars=72)
 

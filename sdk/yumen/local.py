@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import yaml
 from yumen_core.errors import CallError
@@ -36,6 +36,7 @@ FEDERATION = "local.example"
 PURPOSES = ("research", "public-health", "quality-improvement", "testing")
 DEFAULT_POLICY = Path(__file__).with_name("local_policy.cedar")
 MAX_SCHEMA_BYTES = 4 << 20
+_QUESTIONS = frozenset({"cancel", "check", "datasets", "jobs", "query"})
 
 
 def local_federation(
@@ -74,6 +75,13 @@ def local_federation(
     Raises `CallError` for wrong arguments; entering raises `StateError` with the tail of its log
     where a process does not start.
     """
+    if not isinstance(tables, Mapping):
+        raise CallError(
+            "argument",
+            "expected `tables` as a mapping of node names to frames or paths, "
+            f"got `{type(tables).__name__}`",
+            remedy='write them as {"a": frame, "b": frame, "c": frame}',
+        )
     _check_nodes(tables)
     by_node = _policies_by_node(tables, policies)
     declaration = _declaration(tables, table, schema)
@@ -117,6 +125,17 @@ class LocalFederation:
         self._running = _Running()
         # Ends it also where a notebook forgets it or the interpreter exits.
         self._end = weakref.finalize(self, self._running.end)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        # Only what `with` gives is named: anything else must stay an AttributeError, by which
+        # notebooks find out what an object can do.
+        if name in _QUESTIONS:
+            raise CallError(
+                "argument",
+                f"expected the federation that `with` gives, got `{name}` of one not yet started",
+                remedy=f"write `with yumen.local_federation(...) as fed:` and call `fed.{name}`",
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def start(self) -> Federation:
         """Start every process and connect. Raises `StateError`; `CallError` if it is running."""

@@ -12,7 +12,6 @@ from yumen_core.identity.sealing import seal
 from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.job_id import new_job_id
 from yumen_core.jobs.spec import (
-    MAX_PURPOSE_CHARS,
     MIN_PARTICIPANTS,
     JobSpec,
     Participant,
@@ -20,6 +19,8 @@ from yumen_core.jobs.spec import (
 )
 from yumen_core.secret import Secret
 from yumen_core.sql import Plan, TableSchema, parse
+
+from yumen._arguments import check_question, find_node, node_names
 
 DEFAULT_LIFETIME_S = 600.0
 
@@ -55,14 +56,11 @@ def ask(
     """Read `sql` against the catalogue and choose the nodes.
 
     With `nodes=None` all nodes that publish the table are chosen; a name in `nodes` is a node's
-    name, `organisation/name` or SPIFFE id. With `min_nodes=None` every chosen node must take part.
+    name, `organisation/name` or SPIFFE id, or an organisation that has one node. With
+    `min_nodes=None` every chosen node must take part.
     Raises `CallError` for a statement, a purpose or a node that cannot be, with the reason.
     """
-    if not purpose.strip() or len(purpose) > MAX_PURPOSE_CHARS:
-        raise CallError(
-            "argument",
-            f"expected a purpose of 1 to {MAX_PURPOSE_CHARS} characters, got `{purpose[:80]}`",
-        )
+    check_question(sql, purpose, min_nodes)
     plan = _first_plan(sql, catalogue)
     table = plan.table
     chosen = _choose(table, catalogue, nodes)
@@ -71,7 +69,7 @@ def ask(
         plan = parse(sql, {table: schema})
     needed = len(chosen) if min_nodes is None else min_nodes
     if len(chosen) < MIN_PARTICIPANTS:
-        names = ", ".join(n.descriptor.node.name for n in chosen) or "none"
+        names = ", ".join(node_names([n.descriptor.node for n in chosen]).values()) or "none"
         raise CallError(
             "insufficient_nodes",
             f"expected {MIN_PARTICIPANTS} nodes at least, got {len(chosen)}: {names}",
@@ -151,25 +149,14 @@ def _choose(
         return tuple(publishing)
     if isinstance(nodes, str):
         raise CallError("argument", "expected a list of nodes, got one text")
+    by_node = {node.descriptor.node: node for node in publishing}
     chosen: list[SignedDescriptor] = []
     for name in nodes:
-        found = [n for n in publishing if name in _names(n.descriptor.node)]
-        if len(found) != 1:
-            known = ", ".join(n.descriptor.node.name for n in publishing)
-            many = "several" if found else "none"
-            raise CallError(
-                "argument",
-                f"expected a node that publishes `{table}` ({known}), got `{name}`, "
-                f"which names {many}",
-            )
-        if found[0] in chosen:
+        found = by_node[find_node(name, list(by_node), table)]
+        if found in chosen:
             raise CallError("argument", f"expected distinct nodes, got `{name}` twice")
-        chosen.append(found[0])
+        chosen.append(found)
     return tuple(chosen)
-
-
-def _names(node: Identity) -> tuple[str, str, str]:
-    return node.name, node.short, node.uri
 
 
 def _one_schema(table: str, nodes: Sequence[SignedDescriptor]) -> TableSchema:

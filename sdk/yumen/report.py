@@ -71,9 +71,11 @@ class CheckReport:
 
     def __repr__(self) -> str:
         # Reasons are sentences: in a terminal they read better below the table than in it.
-        rows = [(_party(d.node), "accepts" if d.accepted else "refuses") for d in self.decisions]
-        rows += [(_party(e.node), f"no answer: {shortened(e.reason)}") for e in self.excluded]
-        notes = [line for denial in self.denials for line in ("", *_advice(denial))]
+        rows = [
+            (party_name(d.node), "accepts" if d.accepted else "refuses") for d in self.decisions
+        ]
+        rows += [(party_name(e.node), f"no answer: {shortened(e.reason)}") for e in self.excluded]
+        notes = [line for denial in self.denials for line in ("", *denial_lines(denial))]
         return plain(self._grid(("party", "decision"), rows, notes))
 
     def _repr_html_(self) -> str:
@@ -98,7 +100,7 @@ class CheckReport:
 
     def _rows(self) -> Iterator[tuple[str, ...]]:
         for decision in self.decisions:
-            name = _party(decision.node)
+            name = party_name(decision.node)
             if decision.accepted:
                 yield (name, "accepts", "", "", "")
             for denial in decision.denials:
@@ -110,13 +112,14 @@ class CheckReport:
                     denial.remedy,
                 )
         for exclusion in self.excluded:
-            yield (_party(exclusion.node), "no answer", shortened(exclusion.reason), "", "")
+            yield (party_name(exclusion.node), "no answer", shortened(exclusion.reason), "", "")
 
 
-def _advice(denial: Denial) -> tuple[str, ...]:
+def denial_lines(denial: Denial) -> tuple[str, ...]:
+    """A refusal as lines for a terminal: who and why, what to do, what would pass."""
     passes = _would_pass(denial)
     return (
-        f"{_party(denial.node)} refuses: {shortened(denial.message)}",
+        f"{party_name(denial.node)} refuses: {shortened(denial.message)}",
         f"  what to do: {denial.remedy}",
         *([f"  would pass: {passes}"] if passes else []),
     )
@@ -128,7 +131,8 @@ def _would_pass(denial: Denial) -> str:
     return f"{denial.subject} {denial.allowed}" if denial.subject else denial.allowed
 
 
-def _party(uri: str) -> str:
+def party_name(uri: str) -> str:
+    """A party for people: its short name, or that it is the coordinator."""
     return "the coordinator" if _is_coordinator(uri) else short_name(uri)
 
 

@@ -1,4 +1,4 @@
-"""The commands of a person who asks: datasets, check, query, jobs."""
+"""The commands of a person who asks: datasets, check, query, jobs, cancel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from yumen_cli.options import (
     Statement,
 )
 from yumen_cli.plain import command
-from yumen_cli.terminal import emit, note, say
+from yumen_cli.terminal import clean, emit, note, say
 from yumen_cli.words import node_list, read_statement
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def open_federation(identity: Path | None, coordinator: str | None) -> Iterator[
     import yumen
 
     directory = identity or client_settings.default_directory()
+    client_settings.check_identity(directory)
     address = client_settings.coordinator_for(directory, coordinator)
     federation = yumen.connect(address, identity=directory)
     try:
@@ -133,6 +134,25 @@ def jobs(
         say(str(found))
 
 
+def cancel(
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", help="The job's id, as `yumen jobs` lists it.")
+    ],
+    identity: IdentityFolder = None,
+    coordinator: Coordinator = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel one of your jobs. A job that has ended stays as it is."""
+    from yumen_cli import documents
+
+    with open_federation(identity, coordinator) as federation:
+        ended = federation.cancel(job)
+    if as_json:
+        emit(documents.job(ended))
+    else:
+        say(f"job {clean(ended.job_id)}: {ended.state.value.replace('_', ' ')}")
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
     question = '"SELECT sex, COUNT(*) FROM heart GROUP BY sex" --purpose research'
@@ -140,3 +160,5 @@ def register(app: typer.Typer) -> None:
     command(app, "check", example=f"yumen check {question}")(check)
     command(app, "query", example=f"yumen query {question}")(query)
     command(app, "jobs", example="yumen jobs --limit 5")(jobs)
+    job = "0199b2f4-1111-7abc-8def-000000000001"
+    command(app, "cancel", example=f"yumen cancel {job}")(cancel)

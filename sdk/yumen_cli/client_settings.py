@@ -56,6 +56,16 @@ def stored_coordinator(directory: Path) -> str | None:
         ) from None
 
 
+def check_identity(directory: Path) -> None:
+    """Raises `StateError` ("state") where nobody has enrolled in `directory`."""
+    if not (directory / "identity.json").exists():
+        raise StateError(
+            "state",
+            f"no identity in `{directory}`",
+            remedy=f"enrol with `yumen user enrol {directory} --token TOKEN`, or give --identity",
+        )
+
+
 def coordinator_for(directory: Path, address: str | None) -> str:
     """The coordinator to call. Raises `CallError` ("argument") where none is known."""
     found = address or stored_coordinator(directory)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -32,11 +34,18 @@ def demo(
     """
     from yumen_cli.demo.run import run_demo
 
+    signal.signal(signal.SIGTERM, _stop)
     report = run_demo(data, quiet=as_json)
     if as_json:
         emit(report.document())
     if not report.holds:
         raise typer.Exit(EXIT_NOT_HELD)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End as after Ctrl-C: with no process and no folder left, whoever sent the signal."""
+    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the cleaning short
+    raise KeyboardInterrupt
 
 
 def register(app: typer.Typer) -> None:

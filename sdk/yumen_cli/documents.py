@@ -85,7 +85,7 @@ def remarks(answer: Result) -> Iterator[str]:
 
 def jobs(found: Jobs) -> dict[str, object]:
     """`{"jobs": [...]}`, the newest first."""
-    return {"jobs": [_job(one) for one in found]}
+    return {"jobs": [job(one) for one in found]}
 
 
 def status(address: str, found: Datasets, latest: Jobs) -> dict[str, object]:
@@ -151,7 +151,8 @@ def _dataset(one: Dataset) -> dict[str, object]:
     }
 
 
-def _job(one: JobSummary) -> dict[str, object]:
+def job(one: JobSummary) -> dict[str, object]:
+    """One job: what was asked, where it stands and why."""
     return {
         "job_id": one.job_id,
         "state": one.state.value,

@@ -70,7 +70,7 @@ def show_error(error: YumenError, *, as_json: bool) -> int:
 
 def show_usage(error: click.UsageError, *, as_json: bool) -> int:
     """Print what was wrong with the command line itself."""
-    text = error.format_message().rstrip(".?").replace("'", "`")
+    text = error.format_message().rstrip(".").replace("'", "`")
     message = text[:1].lower() + text[1:]
     command = error.ctx.command_path if error.ctx else "yumen"
     remedy = f"see `{command} --help`"
@@ -99,27 +99,13 @@ def show_unexpected(error: Exception, *, as_json: bool) -> int:
 
 
 def show_denials(denials: Sequence[Denial]) -> None:
-    """The refusals as a table on stderr: who, what was at fault, and what would pass."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """The refusals on stderr as `yumen check` shows them: who and why, and what would pass."""
+    from yumen.display import Grid, plain
+    from yumen.report import denial_lines, party_name
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("node", "reason", "subject", "observed", "allowed", "what would pass"):
-        table.add_column(heading, overflow="fold")
-    for denial in denials:
-        cells = (
-            short_name(denial.node),
-            f"{denial.reason_code}: {denial.message}",
-            denial.subject,
-            denial.observed,
-            denial.allowed,
-            denial.remedy,
-        )
-        table.add_row(*(Text(clean(cell)) for cell in cells))
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120, highlight=False)
-    console.print(table)
+    rows = tuple((party_name(denial.node), denial.reason_code) for denial in denials)
+    notes = tuple(line for denial in denials for line in ("", *denial_lines(denial)))
+    note("\n" + plain(Grid(("node", "reason"), rows, notes=notes, max_cell_chars=120)))
 
 
 def short_name(uri: str) -> str:

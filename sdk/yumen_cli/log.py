@@ -39,6 +39,7 @@ def verify(
 
     from yumen_cli import log_report
 
+    log_report.check_is_log(directory)
     report = verify_directory(directory, log_report.read_key(key))
     document = log_report.document(directory, report)
     if as_json:

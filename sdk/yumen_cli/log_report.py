@@ -12,6 +12,28 @@ if TYPE_CHECKING:
     from yumen_core.log import LogReport
 
 MAX_KEY_BYTES = 4096
+_PARTS = ("checkpoint", "log.vkey", "tile", "redo")
+
+
+def check_is_log(directory: Path) -> None:
+    """Raises `CallError` ("argument") where `directory` holds no part of a log.
+
+    A folder with any part of one goes on to be verified: what is missing there is damage.
+    """
+    if _holds_log(directory):
+        return
+    inner = directory / "log"
+    raise CallError(
+        "argument",
+        f"no log in `{directory}`",
+        remedy=f"give the log's folder: `{inner}`"
+        if _holds_log(inner)
+        else "give the folder of a log, such as `node/log`",
+    )
+
+
+def _holds_log(directory: Path) -> bool:
+    return any((directory / name).exists() for name in _PARTS)
 
 
 def read_key(key: str | None) -> str | None:

@@ -99,7 +99,8 @@ Nodes = Annotated[
     typer.Option(
         "--nodes",
         metavar="A,B,...",
-        help="The nodes to ask; every connected node with the table if left out.",
+        help="The nodes to ask, as NAME, ORG/NAME or an organisation with one node; if left out, "
+        "all nodes that publish the table, connected or not.",
         show_default=False,
     ),
 ]

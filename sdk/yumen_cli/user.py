@@ -61,6 +61,7 @@ def show(directory: UserFolder = None, as_json: AsJson = False) -> None:
     from yumen_core.identity.certificates import validity_ms
 
     folder = directory or client_settings.default_directory()
+    client_settings.check_identity(folder)
     loaded = IdentityStore(folder).load()
     document = {
         "identity": loaded.identity.uri,

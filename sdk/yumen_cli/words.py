@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from yumen_core.errors import CallError
+from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity
 
 MAX_STDIN_CHARS = 64 * 1024
@@ -24,10 +24,17 @@ def duration_s(text: str) -> int:
 def identity_uri(text: str, federation: str) -> str:
     """The full identity for `org/ORG/ROLE/NAME`; a full one stays as it is.
 
-    Raises `PeerError` ("identity") for any other form.
+    Raises `CallError` ("argument") for any other form.
     """
     whole = text if "://" in text else f"spiffe://{federation}/{text}"
-    return Identity.parse(whole).uri
+    try:
+        return Identity.parse(whole).uri
+    except PeerError as error:
+        raise CallError(
+            "argument",
+            error.message,
+            remedy="write org/ORG/ROLE/NAME; ROLE is user, node, auditor or coordinator",
+        ) from None
 
 
 def node_list(text: str | None) -> list[str] | None:

@@ -87,7 +87,8 @@ def test_jobs_and_status(run: Run) -> None:
         (["query", COUNT, "--purpose", "research", "--nodes", "a,b,d"], 2, "`d`"),
         (["query", COUNT, "--purpose", "x", "--csv", "--json"], 2, "one of --csv and --json"),
         (["datasets", "--coordinator", "127.0.0.1:1"], 7, "127.0.0.1:1"),
-        (["datasets", "--identity", "/nowhere"], 8, "/nowhere"),
+        (["datasets", "--identity", "/nowhere"], 8, "no identity in `/nowhere`"),
+        (["cancel", "0199b2f4-1111-7abc-8def-000000000001"], 2, "expected a job of yours"),
     ],
 )
 def test_exit_codes(run: Run, argv: list[str], exit_code: int, words: str) -> None:

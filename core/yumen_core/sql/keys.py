@@ -22,13 +22,23 @@ _ADVICE = (
 )
 
 
+def bands(column: str) -> str:
+    """How to group by a column of numbers, as advice in a message."""
+    name = column if column.isidentifier() else '"' + column.replace('"', '""') + '"'
+    return (
+        f"group by bands, such as CASE WHEN {name} < 50 THEN 'under 50' "
+        f"WHEN {name} >= 50 THEN '50 and over' END"
+    )
+
+
 def key_of(expr: Expr) -> Key:
     """The group key of an expression over a row. Raises `TypeFault` where its values are not
     known beforehand."""
     if isinstance(expr, ColumnRef) and expr.column.domain is not None:
         return Key(expr, expr.column.domain, expr.nullable)
     if isinstance(expr, ColumnRef) and expr.kind is not Kind.BOOLEAN:
-        raise TypeFault(f"column `{expr.column.name}` has no declared domain; {_ADVICE}")
+        advice = bands(expr.column.name) if expr.kind.numeric else _ADVICE
+        raise TypeFault(f"column `{expr.column.name}` has no declared domain; {advice}")
     if isinstance(expr, Apply) and expr.op is Op.CASE and is_literal(expr):
         return Key(expr, _labels(expr), expr.nullable)
     if expr.kind is Kind.BOOLEAN and not isinstance(expr, Constant):

@@ -25,6 +25,7 @@ from yumen_core.sql.plan import (
     Support,
     Value,
 )
+from yumen_core.sql.subgroups import MAX_SUBGROUPS, odd_divisor, subgroups
 
 FLOAT_BITS = 160
 _SUM_STEPS = 119
@@ -47,6 +48,10 @@ def check_summable(function: Function, argument: Expr) -> None:
         raise TypeFault(f"{function.upper()} takes a number, got {argument.kind}{hint}")
     if argument.bounds is None:
         raise TypeFault(why_unbounded(argument))
+    if odd_divisor(argument):
+        raise TypeFault("inside an aggregate a divisor is a number or a column")
+    if len(subgroups(argument)) > MAX_SUBGROUPS:
+        raise TypeFault(f"expected at most {MAX_SUBGROUPS} branches and terms inside an aggregate")
     largest = argument.bounds.magnitude * 10**argument.scale
     squared = function in _SQUARED
     if argument.kind is Kind.FLOAT:
@@ -103,10 +108,15 @@ class _Builder:
             if argument is not None and function is not Function.COUNT
         }
         self._group = list(range(len(self.arguments)))
+        self._within: dict[int, list[tuple[int, Behind]]] = {}
+        for index in sorted(self._summed):
+            self._within[index] = [
+                (self._added(expr), behind) for expr, behind in subgroups(self.arguments[index])
+            ]
         for expr in exprs:
             for leaf in leaves(expr):
                 self._unite([asked[index][1] for index in measures_in(leaf)])
-        self._support_of = [self._support(index) for index in range(len(self.arguments))]
+        self._support_of = [self._support(index) for index in range(len(self._group))]
 
     def measure(self, function: Function, argument: Expr | None) -> Measure:
         if argument is None:
@@ -123,6 +133,12 @@ class _Builder:
         supports = tuple(sorted({self.values[value].support for value in values}))
         return Measure(function, index, values, supports)
 
+    def _added(self, expr: Expr) -> int:
+        """The number of an argument that is only counted, for a support."""
+        if expr not in self.arguments:
+            self.arguments.append(expr)
+        return self.arguments.index(expr)
+
     def _unite(self, arguments: Sequence[Expr | None]) -> None:
         members = [self.arguments.index(entry) for entry in arguments if entry is not None]
         for member in members[1:]:
@@ -132,7 +148,8 @@ class _Builder:
     def _support(self, index: int) -> int:
         members = [i for i, group in enumerate(self._group) if group == self._group[index]]
         parts = [(i, behind) for i in members if (behind := self._behind(i)) is not None]
-        support = Support(tuple(parts))
+        parts += [part for i in members for part in self._within.get(i, ())]
+        support = Support(tuple(dict.fromkeys(parts)))
         if support not in self.supports:
             self.supports.append(support)
         return self.supports.index(support)

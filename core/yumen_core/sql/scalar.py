@@ -12,6 +12,7 @@ from sqlglot import exp
 from yumen_core.errors import CallError
 from yumen_core.sql import operators
 from yumen_core.sql.expression import Expr, Op
+from yumen_core.sql.keys import bands
 from yumen_core.sql.operators import TypeFault
 from yumen_core.sql.plan import Function
 from yumen_core.sql.schema import Column, TableSchema
@@ -21,6 +22,8 @@ SUPPORTED = (
     "expressions are made of columns, literals, + - * /, comparisons, AND, OR, NOT, IN, BETWEEN, "
     "LIKE, IS NULL, CASE and ABS, aggregates are COUNT, SUM, AVG, VAR_SAMP and STDDEV_SAMP"
 )
+FUNCTIONS = ("COUNT", "SUM", "AVG", "VAR_SAMP", "STDDEV_SAMP", "ABS")
+_BANDING = ("FLOOR", "CEIL", "CEILING", "ROUND", "TRUNC", "MOD", "WIDTH_BUCKET")
 AGGREGATES: dict[type[exp.Expr], Function] = {
     exp.Count: Function.COUNT,
     exp.Sum: Function.SUM,
@@ -43,6 +46,9 @@ _COMPARISONS: dict[type[exp.Expr], Op] = {
     exp.GT: Op.GT,
     exp.GTE: Op.GE,
 }
+# Where a value stands rather than a column: beside an operator, in a list, as a CASE's result.
+_WITH_VALUES = (exp.EQ, exp.NEQ, exp.Like, exp.In, exp.If, exp.Case)
+_VALUE_PLACES = ("expression", "expressions", "true", "default")
 # Notes of the grammar, without meaning for us: COUNT's result width, division's dialect.
 _NOTES = ("big_int", "typed", "safe")
 
@@ -96,6 +102,9 @@ class Reader(ABC):
     def unknown_column(self, node: exp.Column) -> CallError:
         names = [column.name for column in self.schema.columns]
         reason = f"is no column of table `{self.schema.name}`" + near(node.name, names)
+        at_value = isinstance(node.parent, _WITH_VALUES) and node.arg_key in _VALUE_PLACES
+        if at_value and node.args.get("table") is None:
+            reason += "; text goes in single quotes"
         return self.source.refuse("sql_unknown_column", self.source.place(node), reason)
 
     def typed(self, node: exp.Expr, build: Callable[[], Expr], parts: Sequence[exp.Expr]) -> Expr:
@@ -137,7 +146,17 @@ class Reader(ABC):
                 return self._build(node, operators.like, *_two(node))
             case exp.Case():
                 return self._case(node)
-        raise self.source.unsupported(node, SUPPORTED)
+        raise self.source.unsupported(node, self._why_unknown(node))
+
+    def _why_unknown(self, node: exp.Expr) -> str:
+        name = self.source.function_name(node) if isinstance(node, exp.Func) else None
+        if name is None:
+            return SUPPORTED
+        reason = f"there is no function {name}; the functions are {_listed(FUNCTIONS)}"
+        if name not in _BANDING:
+            return reason + near(name, FUNCTIONS, cutoff=0.6)
+        column = node.find(exp.Column)
+        return f"{reason}; {bands('x' if column is None else identifier(column))}"
 
     def _literal(self, node: exp.Expr) -> Expr:
         if isinstance(node, exp.Boolean):
@@ -228,13 +247,17 @@ def identifier(node: exp.Expr) -> str:
     return unicodedata.normalize("NFC", str(node.name))
 
 
-def near(name: str, known: Sequence[str]) -> str:
+def near(name: str, known: Sequence[str], *, cutoff: float = 0.5) -> str:
     """A hint at the nearest known names, or nothing."""
     folded = {entry.casefold(): entry for entry in known}
-    found = difflib.get_close_matches(name.casefold(), list(folded), n=3, cutoff=0.5)
+    found = difflib.get_close_matches(name.casefold(), list(folded), n=3, cutoff=cutoff)
     if not found:
         return ""
     return "; near it: " + ", ".join(f"`{folded[entry]}`" for entry in found)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1]
 
 
 def _two(node: exp.Expr) -> tuple[exp.Expr, exp.Expr]:

@@ -24,6 +24,7 @@ from yumen_core.sql.schema import TableSchema
 from yumen_core.sql.source import Source
 
 MAX_SUMMED_VALUES = 200_000
+MAX_AGGREGATES = 100
 NODES_COLUMN = "_nodes"
 _MAX_LIMIT = 1 << 63
 _MAX_LIMIT_DIGITS = 19
@@ -96,8 +97,14 @@ class _OutputReader(Reader):
             check_summable(function, argument)
         except TypeFault as fault:
             place = self.source.place(node.this)
-            reason = f"cannot be summed: {fault.message}"
+            what = "cannot be summed" if argument.kind.numeric else "cannot be used here"
+            reason = f"{what}: {fault.message}"
             raise self.source.refuse("sql_type", place, reason) from None
+        if len(self.asked) >= MAX_AGGREGATES and (function, argument) not in self.asked:
+            place = self.source.place(node)
+            raise self.source.refuse(
+                "sql_too_large", place, f"expected at most {MAX_AGGREGATES} different aggregates"
+            )
         return self._measure(function, argument)
 
     def _measure(self, function: Function, argument: Expr | None) -> MeasureRef:

@@ -5,6 +5,7 @@ Limits come first, so that no statement can exhaust the parser's stack or memory
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import sqlglot
@@ -20,6 +21,7 @@ MAX_TOKENS = 5_000
 MAX_DEPTH = 80
 MAX_SHOWN_CHARS = 40
 
+_CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,39})\s*\(", re.ASCII)
 _SHORTER = "send a shorter statement"
 _OPENERS = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE)
 _CLOSERS = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END)
@@ -105,6 +107,12 @@ class Source:
         line = self.text.count("\n", 0, place.start) + 1
         column = place.start - (self.text.rfind("\n", 0, place.start) + 1) + 1
         return f"`{shown}` at line {line}, column {column}"
+
+    def function_name(self, node: exp.Expr) -> str | None:
+        """The name, in upper case, where `node` is written as a call `name(...)`, else None."""
+        place = self.place(node)
+        found = _CALL.match(self.text, place.start, place.end)
+        return None if found is None else found[1].upper()
 
     def place(self, node: exp.Expr) -> Place:
         """Where `node` stands: from its first to its last token, as far as the parser placed them.

@@ -15,6 +15,7 @@ institution publishes and how few rows may stand behind a released value.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -129,6 +130,15 @@ class _Document(_Part):
     out_of_bounds: OutOfBounds = OutOfBounds.MISSING
 
 
+_PARTS: dict[str, type[_Part]] = {
+    "": _Document,
+    "source": SourceDeclaration,
+    "columns": ColumnDeclaration,
+    "columns.bounds": BoundsDeclaration,
+    "disclosure": DisclosureDeclaration,
+}
+
+
 @dataclass(frozen=True)
 class TableDeclaration:
     """A checked declaration. `source.path` is absolute."""
@@ -221,12 +231,21 @@ def _explain(fault: ValidationError) -> str:
     first = fault.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"] if not _is_union_member(str(part)))
     if first["type"] == "extra_forbidden":
-        return f"`{place}`: expected only known keys, got an unknown one"
+        return f"`{place}`: expected only known keys, got an unknown one{_known_keys(place)}"
     if first["type"] == "missing":
         return f"`{place}`: expected a value, got none"
     expected = first["msg"].removeprefix("Input should be ").replace("'", "`")
     shown = str(first["input"])[:_SHOWN_CHARS]
     return f"`{place}`: expected {expected[:1].lower()}{expected[1:]}, got `{shown}`"
+
+
+def _known_keys(place: str) -> str:
+    """The known keys nearest to the unknown one at `place`, or all that may stand there."""
+    *path, wrong = [part for part in place.split(".") if not part.isdigit()]
+    known = sorted(_PARTS[".".join(path)].model_fields)
+    nearest = difflib.get_close_matches(wrong.casefold(), known, n=2, cutoff=0.7)
+    word = "near it" if nearest else "known are"
+    return f"; {word}: " + ", ".join(f"`{name}`" for name in nearest or known)
 
 
 def _is_union_member(part: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import typer
@@ -83,8 +84,22 @@ def test_denials_are_shown_with_what_would_pass(
     assert main.main(["fail"]) == 3
     err = capsys.readouterr().err
     assert err.startswith("error: the job was denied by `lzu/heart`\nremedy: ask with purpose")
-    for part in ("lzu/heart", "purpose_forbidden", "insurance-pricing", "what would pass"):
+    for part in ("lzu/heart", "purpose_forbidden", "would pass: purpose research"):
         assert part in err
+    assert "lzu/heart refuses: the purpose is forbidden" in err
+
+
+def test_the_table_of_denials_breaks_no_word(
+    failing: list[BaseException],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    failing.append(Denied("denied", [replace(DENIAL, message="word " * 40)]))
+    assert main.main(["fail"]) == 3
+    lines = capsys.readouterr().err.partition("refuses: ")[2].splitlines()
+    assert set(" ".join(lines[:4]).split()) <= {"word", "what", "to", "do:"}
+    assert max(map(len, lines)) <= 60
 
 
 def test_denials_as_json(failing: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +161,11 @@ def test_a_chosen_exit_code_is_kept(failing: list[BaseException]) -> None:
         (["querry"], "no such command `querry`", "see `yumen --help`"),
         (["query", "SELECT 1"], "missing option `--purpose`", "see `yumen query --help`"),
         (["node", "init"], "missing argument `DIR`", "see `yumen node init --help`"),
+        (
+            ["jobs", "--limitt", "3"],
+            "no such option `--limitt`. Did you mean `--limit`?",
+            "see `yumen jobs --help`",
+        ),
         (["jobs", "--wat"], "no such option `--wat`", "see `yumen jobs --help`"),
         (
             ["query", "SELECT 1", "--purpose", "x", "--min-nodes", "2"],

@@ -35,8 +35,14 @@ def test_the_commands() -> None:
         *("authority issued", "coordinator init", "coordinator start", "coordinator status"),
         *("node init", "node start", "node tables", "node quality"),
         *("user enrol", "user show", "log verify"),
-        *("datasets", "check", "query", "jobs", "demo"),
+        *("datasets", "check", "query", "jobs", "cancel", "demo"),
     }
+
+
+def test_the_help_says_which_nodes_are_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["query", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "all nodes that publish the table, connected or not" in text
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

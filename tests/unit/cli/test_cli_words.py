@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from yumen_cli import words
-from yumen_core.errors import CallError, PeerError
+from yumen_core.errors import CallError
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,13 @@ def test_an_identity_is_completed_with_the_federation() -> None:
 
 @pytest.mark.parametrize("text", ["lzu/user/li", "org/lzu/king/li", "org/lzu/user/LI", "", "../x"])
 def test_bad_identities(text: str) -> None:
-    with pytest.raises(PeerError) as caught:
+    with pytest.raises(CallError) as caught:
         words.identity_uri(text, "gansu.example")
-    assert caught.value.code == "identity"
+    assert caught.value.code == "argument"
+    assert caught.value.kind.exit == 2
+    assert caught.value.remedy == (
+        "write org/ORG/ROLE/NAME; ROLE is user, node, auditor or coordinator"
+    )
 
 
 def test_node_lists() -> None:

@@ -66,12 +66,24 @@ FAULTS = [
     (
         "meaning: patients",
         "colour: red\nmeaning: patients",
-        "`colour`: expected only known keys, got an unknown one",
+        "`colour`: expected only known keys, got an unknown one; known are: `columns`, "
+        "`disclosure`, `meaning`, `name`, `out_of_bounds`, `source`",
     ),
     (
         "    scale: 1",
         "    scala: 1",
-        "`columns.1.scala`: expected only known keys, got an unknown one",
+        "`columns.1.scala`: expected only known keys, got an unknown one; near it: `scale`",
+    ),
+    (
+        "{lower: 60,",
+        "{from: 60,",
+        "`columns.1.bounds.from`: expected only known keys, got an unknown one; "
+        "known are: `lower`, `upper`",
+    ),
+    (
+        "columns:",
+        "disclosure: {treshold: 12}\ncolumns:",
+        "`disclosure.treshold`: expected only known keys, got an unknown one; near it: `threshold`",
     ),
     (
         "type: decimal",

@@ -74,6 +74,16 @@ def test_the_list_shows_why_a_job_ended_or_what_it_asked() -> None:
     assert repr(Jobs([])) == "no job yet"
 
 
+def test_each_part_of_a_split_list_begins_with_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = repr(Jobs([JobSummary.from_status(status(5, "contributed", sql="x " * 40))]))
+    parts = shown.split("\n\n")
+    assert len(parts) > 1
+    for part in parts:
+        assert part.startswith("job ")
+        assert part.splitlines()[2].startswith("0199b2f4-1111-7abc-8def-000000000001")
+
+
 def test_the_list_is_escaped_in_html() -> None:
     page = Jobs([JobSummary.from_status(status(5, sql="<script>alert(1)</script>"))])._repr_html_()
     assert "<script>" not in page

@@ -63,7 +63,7 @@ EXACT = st.deferred(
     )
 )
 FLOATS = st.one_of(
-    st.sampled_from(["bmi", "weight", "bmi / weight", "chol / (age + 1)", "cost * weight"]),
+    st.sampled_from(["bmi", "weight", "bmi / weight", "chol / 3", "cost * weight"]),
     st.sampled_from(["ABS(bmi)", "CASE WHEN smoker THEN bmi ELSE 0.5 END", "1 / weight - 1"]),
 )
 CONDITION = st.deferred(

@@ -27,6 +27,19 @@ GROUPABLE = (
 )
 
 
+BANDS = (
+    "group by bands, such as CASE WHEN age < 50 THEN 'under 50' WHEN age >= 50 THEN '50 and over' "
+    "END"
+)
+
+
+def no_function(name: str) -> str:
+    return (
+        f"is not supported: there is no function {name}; the functions are COUNT, SUM, AVG, "
+        "VAR_SAMP, STDDEV_SAMP and ABS"
+    )
+
+
 def refusal(sql: str) -> CallError:
     with pytest.raises(CallError) as caught:
         parse(sql, CATALOGUE)
@@ -76,7 +89,12 @@ UNSUPPORTED = [
         35,
         "is not supported: IN takes a list of literals",
     ),
-    ("SELECT COUNT(*) FROM people WHERE EXISTS (SELECT 1)", "`EXISTS (SELECT 1)`", 35, EXPRESSIONS),
+    (
+        "SELECT COUNT(*) FROM people WHERE EXISTS (SELECT 1)",
+        "`EXISTS (SELECT 1)`",
+        35,
+        no_function("EXISTS"),
+    ),
     ("SELECT SUM(age) OVER () FROM people", "`SUM(age)`", 8, EXPRESSIONS),
     (
         "SELECT SUM(age) FILTER (WHERE age > 3) FROM people",
@@ -84,13 +102,13 @@ UNSUPPORTED = [
         8,
         EXPRESSIONS,
     ),
-    ("SELECT MAX(age) FROM people", "`MAX(age)`", 8, EXPRESSIONS),
+    ("SELECT MAX(age) FROM people", "`MAX(age)`", 8, no_function("MAX")),
     ("SELECT COUNT(*) FROM read_csv('/etc/passwd')", "`read_csv('/etc/passwd')`", 22, ONE_TABLE),
     (
         "SELECT COUNT(*), read_text('/etc/passwd') FROM people",
         "`read_text('/etc/passwd')`",
         18,
-        EXPRESSIONS,
+        no_function("READ_TEXT"),
     ),
     ("SELECT COUNT(*) FROM main.people", "`main.people`", 22, ONE_TABLE),
     ("DROP TABLE people", "`DROP`", 1, ONE_SELECT),
@@ -111,7 +129,25 @@ UNSUPPORTED = [
         "SELECT age, COUNT(*) FROM people GROUP BY age",
         "`age`",
         43,
-        f"cannot be grouped by: column `age` has no declared domain; {GROUPABLE}",
+        f"cannot be grouped by: column `age` has no declared domain; {BANDS}",
+    ),
+    (
+        "SELECT COUNT(*) FROM people GROUP BY note",
+        "`note`",
+        38,
+        f"cannot be grouped by: column `note` has no declared domain; {GROUPABLE}",
+    ),
+    (
+        "SELECT COUNT(*) FROM people GROUP BY FLOOR(age / 10)",
+        "`FLOOR(age / 10)`",
+        38,
+        f"{no_function('FLOOR')}; {BANDS}",
+    ),
+    (
+        "SELECT VAR_POP(age) FROM people",
+        "`VAR_POP(age)`",
+        8,
+        f"{no_function('VAR_POP')}; near it: `VAR_SAMP`",
     ),
     (
         "SELECT COUNT(*) FROM people GROUP BY age + 1",
@@ -244,12 +280,17 @@ TYPES = [
         45,
         "cannot be used here: LIKE takes a literal pattern",
     ),
-    ("SELECT SUM(sex) FROM people", "`sex`", 12, "cannot be summed: SUM takes a number, got text"),
+    (
+        "SELECT AVG(sex) FROM people",
+        "`sex`",
+        12,
+        "cannot be used here: AVG takes a number, got text",
+    ),
     (
         "SELECT SUM(smoker) FROM people",
         "`smoker`",
         12,
-        "cannot be summed: SUM takes a number, got "
+        "cannot be used here: SUM takes a number, got "
         "boolean; write CASE WHEN condition THEN 1 ELSE 0 END",
     ),
     (
@@ -384,6 +425,42 @@ def test_types(sql: str, shown: str, column: int, reason: str) -> None:
 def test_other_faults(sql: str, code: str, message: str) -> None:
     found = refusal(sql)
     assert (found.code, found.message) == (code, message)
+
+
+UNQUOTED = [
+    ("sex = 女", "`女`", 41, ""),
+    ('sex = "男性"', '`"男性"`', 41, ""),
+    ("sex IN (f, 'm')", "`f`", 43, ""),
+    ("sex LIKE male", "`male`", 44, "; near it: `age`"),
+    ("CASE WHEN smoker THEN 是 ELSE 'n' END = 'n'", "`是`", 57, ""),
+]
+
+
+@pytest.mark.parametrize(("condition", "shown", "column", "near"), UNQUOTED)
+def test_a_text_without_its_quotes(condition: str, shown: str, column: int, near: str) -> None:
+    found = refusal(f"SELECT COUNT(*) FROM people WHERE {condition}")
+    assert (found.code, found.message) == (
+        "sql_unknown_column",
+        f"{shown} at line 1, column {column} is no column of table `people`{near}; "
+        "text goes in single quotes",
+    )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT COUNT(*), agee FROM people",
+        "SELECT COUNT(*) FROM people GROUP BY agee",
+        "SELECT SUM(chol + agee) FROM people",
+    ],
+)
+def test_a_misspelt_column_is_not_taken_for_a_text(sql: str) -> None:
+    assert refusal(sql).message.endswith("near it: `age`, `stage`")
+
+
+def test_a_remedy_does_not_contradict_its_message() -> None:
+    for sql in ("SELECT MAX(age) FROM people", "SELECT AVG(sex) FROM people"):
+        assert refusal(sql).remedy == "change the statement"
 
 
 def test_too_many_cells_names_the_product() -> None:
