@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
 
-from yumen_core.errors import CallError
+from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity
+from yumen_core.jobs.job_id import check_job_id
 from yumen_core.jobs.spec import MAX_LIFETIME_MS, MAX_PURPOSE_CHARS
 
 MAX_TIMEOUT_S = MAX_LIFETIME_MS // 1000
@@ -44,6 +46,18 @@ def check_timeout(timeout_s: object) -> None:
             f"expected `timeout_s` above 0 and at most {MAX_TIMEOUT_S} seconds, "
             f"got {_shown(timeout_s)}",
         )
+
+
+def check_job(job_id: object) -> str:
+    """`job_id` itself, in the form that `jobs` lists it."""
+    if isinstance(job_id, str):
+        with contextlib.suppress(PeerError):
+            return check_job_id(job_id)
+    raise CallError(
+        "argument",
+        f"expected a job's id, got {_shown(job_id)}",
+        remedy="list your jobs with `yumen jobs` or `fed.jobs()`",
+    )
 
 
 def check_address(address: object) -> str:

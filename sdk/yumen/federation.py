@@ -21,14 +21,13 @@ from yumen_core.securesum.bfv import BfvKeyPair
 from yumen_core.securesum.contribution import open_sum
 from yumen_core.sql import finish
 
-from yumen._arguments import check_address, check_question, check_timeout
+from yumen._arguments import check_address, check_job, check_question, check_timeout
 from yumen.coordinator import CoordinatorClient
 from yumen.datasets import Datasets
-from yumen.display import short_name
 from yumen.jobs import Jobs, JobSummary, state_of
 from yumen.progress import JobProgress
 from yumen.question import DEFAULT_LIFETIME_S, Asked, PreparedJob, ask, prepare
-from yumen.report import CheckReport, NodeDecision
+from yumen.report import CheckReport, NodeDecision, party_name
 from yumen.result import Exclusion, HeldBack, Result
 
 IDENTITY_VARIABLE = "YUMEN_IDENTITY"
@@ -197,7 +196,11 @@ class Federation:
         return Jobs(JobSummary.from_status(status) for status in self._client.jobs(limit))
 
     def cancel(self, job_id: str) -> JobSummary:
-        """Cancel one of your jobs; an ended job stays as it is."""
+        """Cancel one of your jobs; an ended job stays as it is.
+
+        Raises `CallError` for what is no job id, or no job of yours.
+        """
+        check_job(job_id)
         return JobSummary.from_status(self._client.cancel(job_id))
 
     # Steps of a query ---------------------------------------------------------------------------
@@ -351,5 +354,5 @@ def _fewer_nodes(job: PreparedJob) -> str | None:
 
 def _refused(job: PreparedJob, decisions: Sequence[Decision]) -> str:
     first = decisions[0].denials[0]
-    who = ", ".join(short_name(d.decider) for d in decisions)
+    who = ", ".join(party_name(d.decider) for d in decisions)
     return f"the job for purpose `{job.spec.purpose}` was refused by {who}: {first.message}"

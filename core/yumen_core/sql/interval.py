@@ -1,7 +1,8 @@
 """Interval arithmetic over rationals: what values an expression can take.
 
 Bounds are closed and outward-correct for exact types. The arithmetic here is real; `operators`
-widens what floats compute, so that the bounds hold for doubles too. An unbounded interval is `None`, not a value of this class.
+widens what floats compute, so that the bounds hold for doubles too. An unbounded interval is
+`None`, not a value of this class.
 """
 
 from __future__ import annotations

@@ -84,13 +84,22 @@ def test_an_address(address: Any, remedy: str) -> None:
     assert caught.value.remedy == remedy
 
 
+@pytest.mark.parametrize("wrong", ["nope", "", None, 7])
+def test_a_job_id(wrong: Any) -> None:
+    with pytest.raises(CallError) as caught:
+        Federation(client()).cancel(wrong)
+    shown = "None" if wrong is None else f"`{wrong}`"
+    assert caught.value.message == f"expected a job's id, got {shown}"
+    assert caught.value.remedy == "list your jobs with `yumen jobs` or `fed.jobs()`"
+
+
 def test_a_closed_connection_says_so() -> None:
     with Federation(client()) as federation:
         assert list(federation.datasets()) == []
     calls: list[Any] = [
         federation.datasets,
         federation.jobs,
-        lambda: federation.cancel("x"),
+        lambda: federation.cancel("0199b2f4-1111-7abc-8def-000000000001"),
         lambda: federation.query("SELECT 1", purpose="research"),
         lambda: federation.check("SELECT 1", purpose="research"),
     ]
@@ -179,6 +188,15 @@ def test_who_refused_is_named_apart() -> None:
     assert _refused(job, decisions) == (
         "the job for purpose `p` was refused by lzu/heart, pku/heart, thu/heart: no"
     )
+
+
+def test_a_refusing_coordinator_is_called_so() -> None:
+    main = Identity("h.example", "local", Role.COORDINATOR, "main")
+    decisions: Any = [
+        SimpleNamespace(decider=main.uri, denials=[SimpleNamespace(message="no")]),
+    ]
+    job: Any = SimpleNamespace(spec=SimpleNamespace(purpose="p"))
+    assert _refused(job, decisions) == "the job for purpose `p` was refused by the coordinator: no"
 
 
 @pytest.mark.parametrize(
