@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from yumen_core.errors import StateError
+from pydantic import BaseModel, ConfigDict, Field
+from yumen_core.settings import read_settings
 
 FILE_NAME = "coordinator.yaml"
 
@@ -43,23 +42,7 @@ def load_config(directory: Path) -> CoordinatorConfig:
 
     Raises `StateError` (`config`) where it is missing, is no YAML, or has a wrong or unknown key.
     """
-    path = directory / FILE_NAME
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StateError(
-            "config",
-            f"expected a coordinator in `{directory}`, got no {FILE_NAME}",
-            remedy="run `yumen coordinator init` first",
-        ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise StateError("config", f"expected readable YAML in `{path}`, got {error}") from None
-    try:
-        config = CoordinatorConfig.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise StateError("config", f"`{key}` in `{path}`: {first['msg'].lower()}") from None
+    config = read_settings(directory / FILE_NAME, CoordinatorConfig, role="coordinator")
     base = directory.resolve()
     database = config.database
     if database.startswith("sqlite:///") and not database.startswith("sqlite:////"):
