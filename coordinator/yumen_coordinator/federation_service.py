@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import grpc.aio
 from yumen_core.errors import CallError, PeerError, YumenError
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.identity.membership import Membership
@@ -16,9 +15,8 @@ from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.job_id import check_job_id
 from yumen_core.jobs.machine import Admitted, Refused
 from yumen_core.jobs.spec import read_stored_spec
-from yumen_core.log import TileLog
 from yumen_core.rpc import chunks, faults
-from yumen_core.rpc.channels import peer_identity
+from yumen_core.rpc.channels import Context, peer_identity
 from yumen_core.rpc.v1 import envelope_pb2, federation_pb2, federation_pb2_grpc, job_pb2
 from yumen_core.securesum import BfvPublicKey
 
@@ -31,7 +29,6 @@ from yumen_coordinator.scheduler import Scheduler
 from yumen_coordinator.store import Store, StoredJob
 
 MAX_JOBS_LISTED = 500
-Context = grpc.aio.ServicerContext[Any, Any]
 _Self = TypeVar("_Self")
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -66,7 +63,6 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         checks: Checks,
         gate: Gate,
         store: Store,
-        log: TileLog,
     ) -> None:
         self._config = config
         self._membership = membership
@@ -75,7 +71,6 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         self._checks = checks
         self._gate = gate
         self._store = store
-        self._log = log
 
     @_answering
     async def Catalogue(
@@ -201,9 +196,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         yield federation_pb2.FetchResponse(outcome=job_pb2.Outcome.FromString(outcome))
         if total:
             for chunk in chunks.split(total):
-                yield federation_pb2.FetchResponse(
-                    sum=envelope_pb2.Chunk.FromString(chunk.SerializeToString())
-                )
+                yield federation_pb2.FetchResponse(sum=chunk)
 
     @_answering
     async def Cancel(

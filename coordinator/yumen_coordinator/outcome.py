@@ -40,7 +40,7 @@ def status_of(
     )
 
 
-def outcome_of(active: ActiveJob, *, now_ms: int, total_bytes: int) -> job_pb2.Outcome:
+def outcome_of(active: ActiveJob, *, now_ms: int) -> job_pb2.Outcome:
     """What the requester receives beside the encrypted sum."""
     job = active.job
     status = status_of(

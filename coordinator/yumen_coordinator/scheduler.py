@@ -373,7 +373,7 @@ class Scheduler:
             except YumenError as error:  # all parts were checked, so this is our own fault
                 _LOG.exception("job %s: the sum failed", job.job_id)
                 active.job = job = machine.fail(job, error.message)
-        outcome = outcome_of(active, now_ms=now_ms, total_bytes=len(total))
+        outcome = outcome_of(active, now_ms=now_ms)
         self._log_end(active, now_ms)
         self._store.save_result(job, outcome.SerializeToString(), total, now_ms=now_ms)
         del self._active[job.job_id]

@@ -149,7 +149,6 @@ class Coordinator:
                 checks=self._checks,
                 gate=self._gate,
                 store=self._store,
-                log=self._log,
             ),
             self._server,
         )

@@ -1,7 +1,6 @@
 """The life of a job under events in any order, at any time, with restarts between them."""
 
-from collections.abc import Sequence
-
+from builders.jobs import EXPIRES, LIMITS, NODES, denial, new_job
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,7 +11,6 @@ from yumen_core.jobs.machine import (
     Event,
     Finish,
     Job,
-    Limits,
     NodeAbsent,
     NodeAccepted,
     NodeDenied,
@@ -28,20 +26,6 @@ from yumen_core.jobs.machine import (
     advance,
     restarted,
 )
-from yumen_core.policy.denial import Denial
-
-LIMITS = Limits(decision_ms=15, round_ms=120)
-NODES = ("a", "b", "c", "d")
-EXPIRES = 1000
-
-
-def denial(node: str, message: str = "expected another purpose, got `pricing`") -> Denial:
-    return Denial(node, "purpose", message, "purpose", "pricing", "research", "ask for research")
-
-
-def new_job(min_nodes: int = 3, nodes: Sequence[str] = NODES) -> Job:
-    return Job("job", min_nodes, dict.fromkeys(nodes, Step.ASKED), expires_at_ms=EXPIRES)
-
 
 nodes = st.sampled_from((*NODES, "stranger"))
 

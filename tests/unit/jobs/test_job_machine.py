@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from builders.jobs import EXPIRES, LIMITS, NODES, denial, new_job
 from yumen_core.jobs.machine import (
     Admitted,
     Cancelled,
@@ -11,7 +12,6 @@ from yumen_core.jobs.machine import (
     Event,
     Finish,
     Job,
-    Limits,
     NodeAbsent,
     NodeAccepted,
     NodeDenied,
@@ -28,19 +28,6 @@ from yumen_core.jobs.machine import (
     fail,
     restarted,
 )
-from yumen_core.policy.denial import Denial
-
-LIMITS = Limits(decision_ms=15, round_ms=120)
-NODES = ("a", "b", "c", "d")
-EXPIRES = 1000
-
-
-def denial(node: str, message: str = "expected another purpose, got `pricing`") -> Denial:
-    return Denial(node, "purpose", message, "purpose", "pricing", "research", "ask for research")
-
-
-def new_job(min_nodes: int = 3, nodes: Sequence[str] = NODES) -> Job:
-    return Job("job", min_nodes, dict.fromkeys(nodes, Step.ASKED), expires_at_ms=EXPIRES)
 
 
 def play(
