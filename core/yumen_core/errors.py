@@ -46,6 +46,8 @@ CATALOGUE: dict[str, Kind] = {
     "sql_unknown_column": Kind("NOT_FOUND", 404, 2, "list the columns with `yumen datasets`"),
     "sql_type": Kind("INVALID_ARGUMENT", 400, 2, "change the statement"),
     "sql_too_large": Kind("INVALID_ARGUMENT", 400, 2, "group by fewer or smaller columns"),
+    "statistic": Kind("INVALID_ARGUMENT", 400, 2, "correct the call"),
+    "formula": Kind("INVALID_ARGUMENT", 400, 2, "correct the formula"),
     "argument": Kind("INVALID_ARGUMENT", 400, 2, "correct the argument"),
     "config": Kind("FAILED_PRECONDITION", 400, 2, "correct the file"),
     "table_declaration": Kind("FAILED_PRECONDITION", 400, 2, "correct the table's declaration"),
@@ -70,6 +72,9 @@ CATALOGUE: dict[str, Kind] = {
     "job_unknown": Kind("NOT_FOUND", 404, 2, "list the jobs with `yumen jobs`"),
     # Running
     "insufficient_nodes": Kind("FAILED_PRECONDITION", 409, 5, "lower min_nodes or wait for nodes"),
+    "too_few_rows": Kind("FAILED_PRECONDITION", 409, 3, "ask with fewer variables or levels"),
+    "data_values": Kind("FAILED_PRECONDITION", 409, 3, "leave such rows out with where="),
+    "no_convergence": Kind("FAILED_PRECONDITION", 409, 8, "simplify the model"),
     "node_lost": Kind("UNAVAILABLE", 503, 5, "submit the job again when the node is back"),
     "round": Kind("FAILED_PRECONDITION", 409, 4, "submit a new job"),
     "ciphertext": Kind("INVALID_ARGUMENT", 400, 4, "check the node's software version"),
