@@ -99,7 +99,8 @@ class Table:
                 return exp.paren(sqlglot.parse_one(self._derived[node.name], read=DuckDB))
             return node
 
-        return tree.transform(written_out).expressions[0].sql(dialect=DuckDB)
+        written: str = tree.transform(written_out).expressions[0].sql(dialect=DuckDB)
+        return written
 
     def rows(self, variables: Mapping[str, str], *, where: str = "") -> str:
         """The signed statement of a statistic's rows: `variables` maps the name that messages use
