@@ -11,15 +11,16 @@ import hashlib
 import logging
 
 from yumen_core.clock import Clock
-from yumen_core.errors import PeerError, YumenError
+from yumen_core.errors import CATALOGUE, PeerError, YumenError
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.jobs import machine
 from yumen_core.jobs.admission import OpenedJob
 from yumen_core.jobs.decision import Decision
+from yumen_core.jobs.inputs import SignedInput
 from yumen_core.jobs.machine import Job, Limits, Round, State, Step
+from yumen_core.jobs.runs import Runs
 from yumen_core.log import Act, Entry, TileLog
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
-from yumen_core.sql import Plan
 
 from yumen_coordinator.outcome import outcome_of
 from yumen_coordinator.registry import Registry
@@ -62,8 +63,7 @@ class Scheduler:
         opened: OpenedJob,
         envelope: SignedEnvelope,
         public_key: bytes,
-        plan: Plan,
-        slots: int,
+        runs: Runs,
         ruling: machine.Admitted | machine.Refused,
     ) -> None:
         """Take up a verified job with the coordinator's ruling on it. Raises `PeerError`
@@ -74,9 +74,11 @@ class Scheduler:
             min_nodes=spec.min_nodes,
             steps=dict.fromkeys(spec.nodes, Step.ASKED),
             expires_at_ms=spec.expires_at_ms,
+            statistic=spec.statistic is not None,
+            runs=(runs.first.name,),
         )
         job, effects = machine.advance(submitted, ruling, now_ms=now_ms, limits=self._limits)
-        active = self._activate(job, opened, envelope, public_key, plan, slots, now_ms)
+        active = self._activate(job, opened, envelope, public_key, runs, now_ms)
         self._store.add(
             StoredJob(
                 job=job,
@@ -95,9 +97,9 @@ class Scheduler:
         stored: StoredJob,
         opened: OpenedJob,
         envelope: SignedEnvelope,
-        plan: Plan,
-        slots: int,
+        runs: Runs,
         decisions: dict[str, SignedEnvelope],
+        inputs: tuple[SignedInput, SignedEnvelope] | None,
     ) -> None:
         """Take up a job that was open when the coordinator stopped.
 
@@ -105,9 +107,11 @@ class Scheduler:
         """
         job = machine.restarted(stored.job, now_ms=self._clock.now_ms(), limits=self._limits)
         active = self._activate(
-            job, opened, envelope, stored.public_key, plan, slots, stored.submitted_at_ms
+            job, opened, envelope, stored.public_key, runs, stored.submitted_at_ms
         )
         active.decisions.update(decisions)
+        if inputs is not None:
+            active.start_run(*inputs)
         self._active[job.job_id] = active
         self._arm(active)
 
@@ -133,8 +137,7 @@ class Scheduler:
         opened: OpenedJob,
         envelope: SignedEnvelope,
         public_key: bytes,
-        plan: Plan,
-        slots: int,
+        runs: Runs,
         submitted_at_ms: int,
     ) -> ActiveJob:
         return ActiveJob(
@@ -142,8 +145,7 @@ class Scheduler:
             opened=opened,
             envelope=envelope,
             public_key=public_key,
-            plan=plan,
-            slots=slots,
+            runs=runs,
             max_sum_bytes=self._max_sum_bytes,
             submitted_at_ms=submitted_at_ms,
         )
@@ -160,8 +162,10 @@ class Scheduler:
             if job.state is State.DECIDING and job.steps[node] in (Step.ASKED, Step.ACCEPTED):
                 self._propose(active, (node,))  # a node that was restarted needs the job again
             elif job.state is State.RUNNING and node in job.participants and job.round:
-                waits = Step.ACCEPTED if job.round is Round.SUPPORT else Step.SUPPORTED
                 self._propose(active, (node,))
+                if job.round is Round.INPUT:
+                    continue
+                waits = Step.ACCEPTED if job.round is Round.SUPPORT else Step.SUPPORTED
                 if job.steps[node] is waits:
                     self._start_round(active, job.round, (node,))
 
@@ -193,13 +197,13 @@ class Scheduler:
         else:
             self.apply(decision.job_id, machine.NodeDenied(node, decision.denials))
 
-    def supported(self, node: str, job_id: str, envelope: SignedEnvelope) -> None:
+    def supported(self, node: str, job_id: str, run: int, envelope: SignedEnvelope) -> None:
         """A node's support share. The coordinator cannot read it; the other nodes verify it.
 
         The first counts: one that is sent over and over neither replaces it nor fills the log.
         """
-        active = self._active.get(job_id)
-        if active is None or active.job.round is not Round.SUPPORT:
+        active = self._at(job_id, run, Round.SUPPORT)
+        if active is None:
             return
         if node not in active.job.participants or active.job.steps[node] is Step.SUPPORTED:
             return
@@ -212,10 +216,10 @@ class Scheduler:
         )
         self.apply(job_id, machine.RoundDone(node, Round.SUPPORT))
 
-    def contributed(self, node: str, job_id: str, chunk: envelope_pb2.Chunk) -> None:
+    def contributed(self, node: str, job_id: str, run: int, chunk: envelope_pb2.Chunk) -> None:
         """A piece of a node's contribution; one that cannot be added fails the job."""
-        active = self._active.get(job_id)
-        if active is None or active.job.round is not Round.SUM:
+        active = self._at(job_id, run, Round.SUM)
+        if active is None:
             return
         if node not in active.job.participants:
             return
@@ -242,9 +246,44 @@ class Scheduler:
         active.learned(self._clock.now_ms(), Act.REFUSAL, node, detail=detail)
         self.apply(job_id, machine.NodeFailed(node, error.message))
 
-    def failed(self, node: str, job_id: str, message: str) -> None:
+    def failed(self, node: str, job_id: str, code: str, message: str) -> None:
         """A node says that it cannot go on with a job."""
-        self.apply(job_id, machine.NodeFailed(node, message[:500]))
+        known = code if code in CATALOGUE else ""
+        self.apply(job_id, machine.NodeFailed(node, message[:500], known))
+
+    def next_run(
+        self, job_id: str, name: str, inputs: SignedInput, envelope: SignedEnvelope
+    ) -> None:
+        """Start a statistic's next run with the requester's verified input.
+
+        Raises `PeerError` (`round`) for a run that the job does not name now.
+        """
+        active = self._active[job_id]
+        job = active.job
+        if job.round is not Round.INPUT or inputs.run != job.run + 1 or inputs.round != name:
+            raise PeerError("round", f"expected run {job.run + 1}, got another or too early")
+        shape = active.runs.next(job.runs, name)
+        support = shape.needs_support(job.runs)
+        started, effects = machine.advance(
+            job, machine.NextRun(name, support), now_ms=self._clock.now_ms(), limits=self._limits
+        )
+        self._store.save_run(
+            started, envelope.to_proto().SerializeToString(), now_ms=self._clock.now_ms()
+        )
+        active.start_run(inputs, envelope)
+        active.job = started
+        self._carry_out(active, effects)
+
+    def complete(self, job_id: str) -> None:
+        """The requester needs no further run."""
+        self.apply(job_id, machine.Completed())
+
+    def _at(self, job_id: str, run: int, round_: Round) -> ActiveJob | None:
+        """The open job, if it is at this step of this run."""
+        active = self._active.get(job_id)
+        if active is None or active.job.round is not round_ or active.job.run != run:
+            return None
+        return active
 
     def cancel(self, job_id: str, by: str) -> None:
         self.apply(job_id, machine.Cancelled(by))
@@ -301,8 +340,10 @@ class Scheduler:
                 case machine.Propose(nodes):
                     self._propose(active, nodes)
                 case machine.StartRound(round_, _, nodes):
-                    active.start_round()
+                    active.start_sum()
                     self._start_round(active, round_, nodes)
+                case machine.Release():
+                    self._log_release(active)
                 case machine.Finish():
                     raise AssertionError("only an ended job finishes")
         if effects:
@@ -321,7 +362,7 @@ class Scheduler:
 
     def _tell_who_is_away(self, job_id: str, effect: machine.Effect) -> None:
         """Nodes whose grace time was over before they were asked: no timer will speak for them."""
-        if isinstance(effect, machine.Finish):
+        if isinstance(effect, machine.Finish | machine.Release):
             return
         for node in effect.nodes:
             if self._registry.live(node) is None and not self._registry.may_return(node):
@@ -350,8 +391,12 @@ class Scheduler:
             job_id=active.job.job_id,
             round=_ROUNDS[round_],
             participants=active.job.participants,
+            run=active.job.run,
+            name=active.job.runs[-1],
         )
-        if round_ is Round.SUM:
+        if active.inputs_envelope is not None:
+            request.input.CopyFrom(active.inputs_envelope.to_proto())
+        if round_ is Round.SUM and active.job.supported:
             request.supports.extend(active.supports[n].to_proto() for n in active.job.participants)
         frame = link_pb2.CoordinatorFrame(round=request)
         for node in nodes:
@@ -367,7 +412,7 @@ class Scheduler:
         job, now_ms = active.job, self._clock.now_ms()
         self._arm(active, at_least_s=RETRY_S)  # in case what follows cannot be stored
         total = b""
-        if job.state is State.SUCCEEDED:
+        if job.state is State.SUCCEEDED and not job.statistic:
             try:
                 total = active.total()
             except YumenError as error:  # all parts were checked, so this is our own fault
@@ -390,6 +435,23 @@ class Scheduler:
             self._send(node, frame)
         active.announce()
 
+    def _log_release(self, active: ActiveJob) -> None:
+        """Log that a run's sum is the requester's, before he can have it."""
+        job = active.job
+        digests = {"spec": active.opened.digest}
+        if active.inputs is not None:
+            digests["input"] = active.inputs.digest
+        self._log.record(
+            Act.RELEASE,
+            subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
+            digests=digests,
+            detail={
+                "run": job.run,
+                "round": job.runs[-1],
+                "participants": list(job.participants),
+            },
+        )
+
     def _log_end(self, active: ActiveJob, now_ms: int) -> None:
         """Log the job's end, once."""
         if active.end_logged:
@@ -399,7 +461,9 @@ class Scheduler:
             active,
             Entry(
                 now_ms,
-                Act.RELEASE if job.state is State.SUCCEEDED else Act.JOB_ENDED,
+                Act.RELEASE
+                if job.state is State.SUCCEEDED and not job.statistic
+                else Act.JOB_ENDED,
                 subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
                 digests={"spec": active.opened.digest},
                 detail={

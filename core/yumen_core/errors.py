@@ -69,6 +69,7 @@ CATALOGUE: dict[str, Kind] = {
     "sealed": Kind("UNAUTHENTICATED", 401, 4, "seal the payload to the node's current key"),
     "job_spec": Kind("INVALID_ARGUMENT", 400, 4, "build the job with the current SDK"),
     "job_expired": Kind("DEADLINE_EXCEEDED", 410, 6, "submit the job again"),
+    "job_ended": Kind("FAILED_PRECONDITION", 409, 6, "see why it ended with `yumen jobs`"),
     "job_unknown": Kind("NOT_FOUND", 404, 2, "list the jobs with `yumen jobs`"),
     # Running
     "insufficient_nodes": Kind("FAILED_PRECONDITION", 409, 5, "lower min_nodes or wait for nodes"),

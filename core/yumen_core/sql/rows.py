@@ -67,6 +67,20 @@ class RowsPlan:
         return _columns(() if self.where is None else (self.where,))
 
     @cached_property
+    def group_by(self) -> frozenset[str]:
+        """Columns without numbers: a statistic can only use them as groups, by exact value."""
+        return _columns(
+            v.expr for v in self.variables if not v.numeric and isinstance(v.expr, ColumnRef)
+        )
+
+    @cached_property
+    def group_bands(self) -> frozenset[str]:
+        """Columns behind an expression without numbers, such as a CASE with texts."""
+        return _columns(
+            v.expr for v in self.variables if not v.numeric and not isinstance(v.expr, ColumnRef)
+        )
+
+    @cached_property
     def columns(self) -> frozenset[str]:
         """Every column that the node reads for this plan."""
         return self.filters | _columns(variable.expr for variable in self.variables)
