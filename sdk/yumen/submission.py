@@ -14,7 +14,7 @@ from yumen_core.identity.envelope import PayloadType
 from yumen_core.identity.names import Role
 from yumen_core.jobs.decision import Decision, denial_from_proto
 from yumen_core.jobs.machine import State
-from yumen_core.jobs.spec import MIN_PARTICIPANTS, spec_digest
+from yumen_core.jobs.spec import MIN_PARTICIPANTS, JobSpec, spec_digest
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2
 from yumen_core.securesum.bfv import BfvKeyPair
 
@@ -68,7 +68,7 @@ class Submission:
         status, decision = self._client.submit(envelope, self.keypair.public.to_bytes())
         self._check_decision(decision)
         if not decision.accepted:
-            raise Denied(self._refused([decision]), decision.denials)
+            raise Denied(refusal(self.job.spec, [decision]), decision.denials)
         return status
 
     def wait(self, status: job_pb2.JobStatus, timeout_s: float) -> None:
@@ -105,7 +105,7 @@ class Submission:
         refused = [d for d in self.decisions(outcome.decisions) if not d.accepted]
         state = state_of(status)
         if state is State.DENIED and refused:
-            return Denied(self._refused(refused), [x for d in refused for x in d.denials])
+            return Denied(refusal(self.job.spec, refused), [x for d in refused for x in d.denials])
         if state is State.DENIED:
             denials = [denial_from_proto(d) for d in status.denials]
             return (
@@ -115,7 +115,7 @@ class Submission:
             )
         code = status.code or _CODES.get(state, "failed")
         reason = status.reason or f"the job ended as {state.value}"
-        remedy = self._fewer_nodes() if state is State.INSUFFICIENT_NODES else None
+        remedy = fewer_nodes(self.job.spec) if state is State.INSUFFICIENT_NODES else None
         return PeerError(code if code in CATALOGUE else "failed", reason, remedy=remedy)
 
     def decisions(self, messages: Sequence[envelope_pb2.Envelope]) -> list[Decision]:
@@ -150,20 +150,21 @@ class Submission:
                 node=decision.decider,
             )
 
-    def _fewer_nodes(self) -> str | None:
-        """What to do where nodes are missing and every chosen one had to take part."""
-        spec = self.job.spec
-        if spec.min_nodes < len(spec.nodes):
-            return None
-        if spec.min_nodes <= MIN_PARTICIPANTS:
-            return f"wait for the missing nodes: a sum takes {MIN_PARTICIPANTS} nodes at least"
-        return "give min_nodes (--min-nodes) to go on with fewer, or wait for the missing nodes"
 
-    def _refused(self, decisions: Sequence[Decision]) -> str:
-        first = decisions[0].denials[0]
-        who = ", ".join(party_name(d.decider) for d in decisions)
-        purpose = self.job.spec.purpose
-        return f"the job for purpose `{purpose}` was refused by {who}: {first.message}"
+def fewer_nodes(spec: JobSpec) -> str | None:
+    """What to do where nodes are missing and every chosen one had to take part."""
+    if spec.min_nodes < len(spec.nodes):
+        return None
+    if spec.min_nodes <= MIN_PARTICIPANTS:
+        return f"wait for the missing nodes: a sum takes {MIN_PARTICIPANTS} nodes at least"
+    return "give min_nodes (--min-nodes) to go on with fewer, or wait for the missing nodes"
+
+
+def refusal(spec: JobSpec, decisions: Sequence[Decision]) -> str:
+    """Who refused a job, and the first reason."""
+    first = decisions[0].denials[0]
+    who = ", ".join(party_name(d.decider) for d in decisions)
+    return f"the job for purpose `{spec.purpose}` was refused by {who}: {first.message}"
 
 
 def exclusions(messages: Sequence[job_pb2.Exclusion]) -> list[Exclusion]:
