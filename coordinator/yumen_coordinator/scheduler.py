@@ -19,10 +19,12 @@ from yumen_core.jobs.decision import Decision
 from yumen_core.jobs.inputs import SignedInput
 from yumen_core.jobs.machine import Job, Limits, Round, State, Step
 from yumen_core.jobs.runs import Runs
-from yumen_core.log import Act, Entry, TileLog
-from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
+from yumen_core.log import Act, TileLog
+from yumen_core.rpc.v1 import envelope_pb2
 
+from yumen_coordinator.dispatch import Dispatch
 from yumen_coordinator.outcome import outcome_of
+from yumen_coordinator.record import JobRecord
 from yumen_coordinator.registry import Registry
 from yumen_coordinator.rounds import ActiveJob
 from yumen_coordinator.store import Store, StoredJob
@@ -32,7 +34,6 @@ ANNOUNCE_S = 0.1
 """How long one node's answer may wait to be told to who watches the job, with those of others."""
 RETRY_S = 1.0
 """How soon a step that the store refused is tried again."""
-_ROUNDS = {Round.SUPPORT: job_pb2.ROUND_SUPPORT, Round.SUM: job_pb2.ROUND_SUM}
 
 
 class Scheduler:
@@ -50,7 +51,9 @@ class Scheduler:
     ) -> None:
         self._store = store
         self._log = log
+        self._record = JobRecord(log)
         self._registry = registry
+        self._dispatch = Dispatch(registry)
         self._clock = clock
         self._limits = limits
         self._max_sum_bytes = max_sum_bytes
@@ -160,14 +163,16 @@ class Scheduler:
                 continue
             active.forget_partial(node)
             if job.state is State.DECIDING and job.steps[node] in (Step.ASKED, Step.ACCEPTED):
-                self._propose(active, (node,))  # a node that was restarted needs the job again
+                self._dispatch.propose(
+                    active, (node,)
+                )  # a node that was restarted needs the job again
             elif job.state is State.RUNNING and node in job.participants and job.round:
-                self._propose(active, (node,))
+                self._dispatch.propose(active, (node,))
                 if job.round is Round.INPUT:
                     continue
                 waits = Step.ACCEPTED if job.round is Round.SUPPORT else Step.SUPPORTED
                 if job.steps[node] is waits:
-                    self._start_round(active, job.round, (node,))
+                    self._dispatch.start_round(active, job.round, (node,))
 
     def node_absent(self, node: str) -> None:
         """A node has been away for longer than the grace time."""
@@ -324,6 +329,8 @@ class Scheduler:
                     for node, envelope in active.decisions.items()
                 },
             )
+        if machine.Release() in effects:
+            self._record.release(active, job)
         active.job = job
         self._carry_out(active, effects)
 
@@ -333,17 +340,17 @@ class Scheduler:
             self._finish(active)
             return
         if effects:
-            self._log_learned(active)
+            self._record.learned(active)
         self._arm(active)
         for effect in effects:
             match effect:
                 case machine.Propose(nodes):
-                    self._propose(active, nodes)
+                    self._dispatch.propose(active, nodes)
                 case machine.StartRound(round_, _, nodes):
                     active.start_sum()
-                    self._start_round(active, round_, nodes)
+                    self._dispatch.start_round(active, round_, nodes)
                 case machine.Release():
-                    self._log_release(active)
+                    pass  # logged before the run counted as complete
                 case machine.Finish():
                     raise AssertionError("only an ended job finishes")
         if effects:
@@ -353,13 +360,6 @@ class Scheduler:
         for effect in effects:
             self._tell_who_is_away(active.job.job_id, effect)
 
-    def _log_learned(self, active: ActiveJob, *more: Entry) -> None:
-        """Write what nodes did since the last effect, in one durable step."""
-        entries = [*active.unlogged, *more]
-        active.unlogged.clear()
-        if entries:
-            self._log.append_many([entry.encode() for entry in entries])
-
     def _tell_who_is_away(self, job_id: str, effect: machine.Effect) -> None:
         """Nodes whose grace time was over before they were asked: no timer will speak for them."""
         if isinstance(effect, machine.Finish | machine.Release):
@@ -367,46 +367,6 @@ class Scheduler:
         for node in effect.nodes:
             if self._registry.live(node) is None and not self._registry.may_return(node):
                 self.apply(job_id, machine.NodeAbsent(node))
-
-    def _propose(self, active: ActiveJob, nodes: tuple[str, ...]) -> None:
-        """Send the signed job with the signed descriptors of its participants. The public key,
-        128 KiB, goes along where the node has not had it on this stream."""
-        spec = active.opened.spec
-        known = (self._registry.known(node) for node in spec.nodes)
-        proposal = link_pb2.Proposal(
-            job=active.envelope.to_proto(),
-            descriptors=[k.envelope.to_proto() for k in known if k is not None],
-        )
-        bare = link_pb2.CoordinatorFrame(proposal=proposal)
-        proposal.public_key = active.public_key
-        whole = link_pb2.CoordinatorFrame(proposal=proposal)
-        for node in nodes:
-            connection = self._registry.live(node)
-            if connection is not None:
-                fresh = connection.needs_key(spec.public_key_digest)
-                connection.send(whole if fresh else bare)
-
-    def _start_round(self, active: ActiveJob, round_: Round, nodes: tuple[str, ...]) -> None:
-        request = link_pb2.RoundRequest(
-            job_id=active.job.job_id,
-            round=_ROUNDS[round_],
-            participants=active.job.participants,
-            run=active.job.run,
-            name=active.job.runs[-1],
-        )
-        if active.inputs_envelope is not None:
-            request.input.CopyFrom(active.inputs_envelope.to_proto())
-        if round_ is Round.SUM and active.job.supported:
-            request.supports.extend(active.supports[n].to_proto() for n in active.job.participants)
-        frame = link_pb2.CoordinatorFrame(round=request)
-        for node in nodes:
-            self._send(node, frame)
-
-    def _send(self, node: str, frame: link_pb2.CoordinatorFrame) -> None:
-        """Send to a node if it is connected; one that is not is served when it comes back."""
-        connection = self._registry.live(node)
-        if connection is not None:
-            connection.send(frame)
 
     def _finish(self, active: ActiveJob) -> None:
         job, now_ms = active.job, self._clock.now_ms()
@@ -419,61 +379,13 @@ class Scheduler:
                 _LOG.exception("job %s: the sum failed", job.job_id)
                 active.job = job = machine.fail(job, error.message)
         outcome = outcome_of(active, now_ms=now_ms)
-        self._log_end(active, now_ms)
+        self._record.end(active, now_ms)
         self._store.save_result(job, outcome.SerializeToString(), total, now_ms=now_ms)
         del self._active[job.job_id]
         if active.timer is not None:
             active.timer.cancel()
-        frame = link_pb2.CoordinatorFrame(
-            ended=link_pb2.JobEnded(
-                job_id=job.job_id,
-                state=f"JOB_STATE_{job.state.name}",
-                reason=job.reason,
-            )
-        )
-        for node in job.steps:
-            self._send(node, frame)
+        self._dispatch.ended(job)
         active.announce()
-
-    def _log_release(self, active: ActiveJob) -> None:
-        """Log that a run's sum is the requester's, before he can have it."""
-        job = active.job
-        digests = {"spec": active.opened.digest}
-        if active.inputs is not None:
-            digests["input"] = active.inputs.digest
-        self._log.record(
-            Act.RELEASE,
-            subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
-            digests=digests,
-            detail={
-                "run": job.run,
-                "round": job.runs[-1],
-                "participants": list(job.participants),
-            },
-        )
-
-    def _log_end(self, active: ActiveJob, now_ms: int) -> None:
-        """Log the job's end, once."""
-        if active.end_logged:
-            return
-        job = active.job
-        self._log_learned(
-            active,
-            Entry(
-                now_ms,
-                Act.RELEASE
-                if job.state is State.SUCCEEDED and not job.statistic
-                else Act.JOB_ENDED,
-                subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
-                digests={"spec": active.opened.digest},
-                detail={
-                    "state": job.state.value,
-                    "reason": job.reason,
-                    "participants": list(job.participants),
-                },
-            ),
-        )
-        active.end_logged = True
 
     # Time ---------------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class _Computation:
         self._source = source
         self._statistic = statistic
         plan = parse_rows(statistic.sql, {source.schema.name: source.schema})
-        self._variables = {v.name: Variable(v.name, v.numeric, v.levels) for v in plan.variables}
+        self._variables = {v.name: Variable.of(v) for v in plan.variables}
         self._rows = []
         for database in databases:
             fetched = database.execute(rows_sql(plan, HELD)).fetchnumpy()

@@ -93,7 +93,7 @@ def runs_of_query(plan: Plan) -> Runs:
 def statistic_rounds(statistic: Statistic, plan: RowsPlan) -> tuple[StatisticRound, ...]:
     """The rounds with their kinds and shapes. Raises `PeerError` (`job_spec`) for a kind that is
     not known or arguments that it does not take."""
-    variables = {v.name: Variable(v.name, v.numeric, v.levels) for v in plan.variables}
+    variables = {v.name: Variable.of(v) for v in plan.variables}
     rounds: list[StatisticRound] = []
     for named in statistic.rounds:
         try:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from yumen_core.errors import StateError
+from yumen_core.sql.expression import Kind
+from yumen_core.sql.rows import RowVariable
 from yumen_core.sql.schema import DomainValue
 from yumen_core.statistics.layout import Reals
 
@@ -19,12 +21,28 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Variable:
-    """What is public of one variable: whether it has numbers (booleans count as 0 and 1), and its
-    levels in declared order where they are known beforehand."""
+    """What is public of one variable: whether it has numbers (booleans count as 0 and 1), its
+    levels in declared order where they are known beforehand, and the bounds of its numbers where
+    the schema gives them.
+
+    What must hold of all numbers, such as weights from 0, is checked against the bounds: a check of
+    the rows themselves would tell, by its failure, of a single row.
+    """
 
     name: str
     numeric: bool
     levels: tuple[DomainValue, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, variable: RowVariable) -> Variable:
+        """What is public of a variable of a rows plan."""
+        bounds = variable.expr.bounds
+        low, high = (None, None) if bounds is None else (float(bounds.low), float(bounds.high))
+        if variable.expr.kind is Kind.BOOLEAN:
+            low, high = 0.0, 1.0
+        return cls(variable.name, variable.numeric, variable.levels, low, high)
 
 
 @dataclass(frozen=True)
