@@ -137,7 +137,9 @@ def test_a_node_that_cannot_go_on(play: Play) -> None:
         hub.connect()
         hub.submit(job)
         hub.accept(job, *names)
-        hub.scheduler.failed(names[1], job.spec.job_id, "", "expected a table, got none" + "!" * 9999)
+        hub.scheduler.failed(
+            names[1], job.spec.job_id, "", "expected a table, got none" + "!" * 9999
+        )
         state, reason = hub.state(job)
         assert state is State.FAILED
         assert reason.startswith("expected a table, got none!")
