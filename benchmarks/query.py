@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import yumen
 from rich.console import Console
 from rich.table import Table
@@ -112,7 +112,7 @@ def measure(rows: int, repeat: int, folder: Path) -> list[tuple[str, float, floa
             for _ in range(repeat):
                 plain.append(timed(lambda sql=sql: pooled.execute(sql).fetchall()))
                 federated.append(timed(lambda sql=sql: fed.query(sql, purpose="research")))
-            found.append((name, statistics.median(plain), statistics.median(federated)))
+            found.append((name, np.median(plain), np.median(federated)))
     pooled.close()
     for path in paths.values():
         path.unlink()

@@ -11,10 +11,10 @@ what the machine and gRPC cost by themselves.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import yumen
 from rich.console import Console
@@ -54,13 +54,13 @@ def main() -> None:
             ),
             ("empty job", timed(lambda: fed.query(SQL, purpose="research"), repeat)),
         ]
-    base = statistics.median(rows[0][1])
+    base = np.median(rows[0][1])
     table = Table(title="Round trip on loopback, 3 nodes, mTLS, separate processes")
     for name in ("step", "median ms", "p90 ms", "x one call", "to reach"):
         table.add_column(name, justify="left" if name == "step" else "right")
     for name, times in rows:
-        median = statistics.median(times)
-        p90 = statistics.quantiles(times, n=10)[-1]
+        median = np.median(times)
+        p90 = np.quantile(times, 0.9)
         target = f"{TARGET_MS:.0f} ms" if name == "empty job" else ""
         table.add_row(name, f"{median:.1f}", f"{p90:.1f}", f"{median / base:.1f}", target)
     Console(width=100).print(table)

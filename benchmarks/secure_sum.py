@@ -15,7 +15,6 @@ import contextlib
 import io
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -169,7 +168,7 @@ def parts_table(values: int, repetitions: int) -> Table:
             start = time.perf_counter()
             part()
             times.append((time.perf_counter() - start) * 1e3)
-        table.add_row(name, f"{statistics.median(times):.1f}")
+        table.add_row(name, f"{np.median(times):.1f}")
     return table
 
 
@@ -184,16 +183,14 @@ def stage_table(runs: dict[str, list[Run]], values: int) -> Table:
     )
     for name in names:
         cells = [
-            f"{statistics.median(r.stages[name] for r in each):.1f}"
-            if name in each[0].stages
-            else "-"
+            f"{np.median(r.stages[name] for r in each):.1f}" if name in each[0].stages else "-"
             for each in runs.values()
         ]
         table.add_row("add, for a node" if name == "add" else name, *cells)
     table.add_section()
     table.add_row(
         "node time",
-        *(f"{statistics.median(node_times(name, each)):.1f}" for name, each in runs.items()),
+        *(f"{np.median(node_times(name, each)):.1f}" for name, each in runs.items()),
     )
     table.add_row("bytes a value", *(f"{each[0].size / values:.2f}" for each in runs.values()))
     table.add_row("largest error", *(f"{max(r.error for r in e):.1e}" for e in runs.values()))
@@ -215,7 +212,7 @@ def ratio_table(runs: dict[str, list[Run]], values: int) -> Table:
         ratios = [a / b for a, b in zip(theirs, node_times(name, each), strict=True)]
         table.add_row(
             name,
-            f"{statistics.median(ratios):.2f}x faster ({min(ratios):.2f} to {max(ratios):.2f})",
+            f"{np.median(ratios):.2f}x faster ({min(ratios):.2f} to {max(ratios):.2f})",
             f"{runs['ckks'][0].size / each[0].size:.2f}x fewer ({each[0].size / values:.2f})",
         )
     table.add_row("target", f"{NODE_TARGET:.0f}x faster", f"{BYTES_TARGET} bytes")

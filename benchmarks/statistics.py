@@ -7,13 +7,15 @@ linear algebra, Yumen one process a node, a coordinator and the requester on the
 take turns. What each side answers is compared: coefficients and errors to 1e-6.
 
 The time outside the nodes is what the same job takes over tables of a few rows.
+
+This folder's scripts take medians from numpy: run as a script, this file stands in the way of the
+standard library's `statistics`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 import warnings
@@ -106,7 +108,7 @@ def measure_logit(rows: int, repeat: int, folder: Path) -> Timing:
         )
     difference = max(apart(mine.params, theirs.params), apart(mine.bse, theirs.bse))
     return Timing(
-        statistics.median(plain), statistics.median(ours), mine.provenance.rounds, difference
+        float(np.median(plain)), float(np.median(ours)), mine.provenance.rounds, difference
     )
 
 
@@ -127,7 +129,7 @@ def measure_cox(rows: int, repeat: int, folder: Path) -> Timing:
         apart(mine.params_, theirs.params_), apart(mine.standard_errors_, theirs.standard_errors_)
     )
     return Timing(
-        statistics.median(plain), statistics.median(ours), mine.provenance.rounds, difference
+        float(np.median(plain)), float(np.median(ours)), mine.provenance.rounds, difference
     )
 
 

@@ -21,6 +21,8 @@ Flags = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 Keep = npt.NDArray[np.bool_]
 
+FEW = 3
+"""Rows of one node that may stand in a sum of many nodes which is released whole (ADR 15)."""
 LOWEST_MIN_NODES = 3  # with two behind a cell, either could subtract its own share
 
 
@@ -35,6 +37,12 @@ class DisclosureRules:
 
     threshold: int = 10
     min_nodes: int = 3
+
+    @property
+    def few(self) -> int:
+        """The fewest rows, where there are any, of this node in a sum that is released whole and
+        has `threshold` rows of `min_nodes` nodes: FEW, or the threshold where that is lower."""
+        return min(FEW, self.threshold)
 
     def __post_init__(self) -> None:
         if self.threshold < 1:

@@ -16,8 +16,8 @@ from yumen_core.sql import Plan, RowsPlan
 from yumen_core.statistics.kinds import RoundKind, Rule
 from yumen_core.statistics.layout import Layout
 from yumen_core.statistics.registry import kind_of
-from yumen_core.statistics.rows import Variable
 from yumen_core.statistics.release import flags_width
+from yumen_core.statistics.rows import Variable
 from yumen_core.statistics.statistic import Round as NamedRound
 from yumen_core.statistics.statistic import Statistic
 

@@ -29,12 +29,17 @@ class Rule(StrEnum):
 
     `partition`: the cells are the nodes of complete binary trees, in heap order (the root is 0, the
     children of i are 2i+1 and 2i+2), one tree after another. Released are the leaves of the finest
-    partition in which every leaf is safe (`disclosure.partition`); they are exact.
+    partition in which every leaf is safe (`disclosure.rounds.partition_keep`); they are exact.
+
+    `splits`: the cells are splits of binary trees (`disclosure.rounds.split_keep`), and the values
+    are rows below each. Released are splits of the finest safe partition, exact, and safe against
+    subtraction between rounds whose inputs choose other trees.
     """
 
     WITHHOLD = "withhold"
     REQUIRE = "require"
     PARTITION = "partition"
+    SPLITS = "splits"
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ class Layout:
 
     `supports` names the sets of rows behind the values, for messages; support 0 is the cell's own
     rows. `inputs` gives the shapes of the arrays that the requester sends for the round; a first
-    round has none. Under the rule `partition` the cells are `trees` complete binary trees.
+    round has none. Under the rule `partition` the cells are `trees` complete binary trees,
+    and only the first `end_supports` supports (all, if None) must have rows at a tree's ends.
     """
 
     cells: int
@@ -56,6 +57,7 @@ class Layout:
     values: tuple[Value, ...]
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     trees: int = 1
+    end_supports: int | None = None
 
     def __post_init__(self) -> None:
         if self.cells < 1 or not self.supports or not self.values:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yumen_core.disclosure import DisclosureRules
+from yumen_core.disclosure.rules import FEW
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Layout, Reals, count, real
@@ -102,7 +103,7 @@ def few_behind(values: Reals, threshold: int) -> bool:
     effective number of rows (Kish, "Survey Sampling", 1965, section 11.7) behind the distances d
     from the middle, (sum d)^2 / sum d^2, is below EFFECTIVE_SHARE of the threshold. One row could
     be read off such a column's sum."""
-    if not len(values) or few_differ(values, threshold):
+    if not len(values) or few_differ(values, min(FEW, threshold)):
         return bool(len(values))
     some = np.sort(values[:: len(values) // _SAMPLE + 1])
     with np.errstate(all="ignore"):

@@ -5,9 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from yumen_core.errors import CallError
+from yumen_core.statistics.clusters import Clusters
+from yumen_core.statistics.counts_by import CountsBy
+from yumen_core.statistics.cox_grid import CoxGrid
+from yumen_core.statistics.glm import DesignMoments, GlmStep
+from yumen_core.statistics.histogram import Bins
 from yumen_core.statistics.kinds import RoundKind
+from yumen_core.statistics.life_table import LifeTable, LogrankNodes
+from yumen_core.statistics.moments import Moments
+from yumen_core.statistics.moments_by import MomentsBy
+from yumen_core.statistics.pair_moments import PairMoments
+from yumen_core.statistics.robust import Robust
+from yumen_core.statistics.score_tree import ScoreTrees
+from yumen_core.statistics.survival import Concordance, CovariateMoments, CoxNodes
+from yumen_core.statistics.trees import Trees
 
-_ALL: tuple[RoundKind, ...] = ()
+_ALL: tuple[RoundKind, ...] = (
+    Clusters(),
+    Moments(),
+    CountsBy(),
+    MomentsBy(),
+    PairMoments(),
+    CoxNodes(),
+    CoxGrid(),
+    Concordance(),
+    CovariateMoments(),
+    LifeTable(),
+    LogrankNodes(),
+    DesignMoments(),
+    GlmStep(),
+    Robust(),
+    Trees(),
+    Bins(),
+    ScoreTrees(),
+)
 KINDS: Mapping[str, RoundKind] = {kind.name: kind for kind in _ALL}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from yumen_core.disclosure import DisclosureRules, local_flags, released
-from yumen_core.disclosure.rounds import both_flags, partition_keep, require_keep
+from yumen_core.disclosure.rounds import both_flags, partition_keep, require_keep, split_keep
 from yumen_core.disclosure.rules import Flags, Keep
 from yumen_core.statistics.kinds import Local, Rule
 from yumen_core.statistics.layout import Counts, Layout, Reals
@@ -35,8 +35,16 @@ def round_keep(
         return require_keep(
             totals, participants=participants, min_nodes=min_nodes, names=layout.supports
         )
+    if rule is Rule.SPLITS:
+        return split_keep(
+            totals, participants=participants, min_nodes=min_nodes, trees=layout.trees
+        )
     return partition_keep(
-        totals, participants=participants, min_nodes=min_nodes, trees=layout.trees
+        totals,
+        participants=participants,
+        min_nodes=min_nodes,
+        trees=layout.trees,
+        end_supports=layout.end_supports,
     )
 
 

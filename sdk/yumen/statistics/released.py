@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from yumen.display import Grid, counted, html, plain, short_name, shortened
@@ -37,7 +38,7 @@ class Released(ABC):
     def _all_grids(self) -> list[Grid]:
         *first, last = self.grids()
         notes = (*(last.notes or ("",)), *self._provenance_notes())
-        return [*first, Grid(last.headers, last.rows, last.numeric, notes)]
+        return [*first, replace(last, notes=notes)]
 
     def _provenance_notes(self) -> Iterator[str]:
         origin = self.provenance

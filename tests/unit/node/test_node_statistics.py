@@ -189,8 +189,8 @@ def test_a_required_support_that_is_too_small_stops_the_job_before_anything_leav
             play.part(site, 0, "require", None, shares)
         assert caught.value.code == "too_few_rows"
         assert caught.value.message == (
-            "expected the table's threshold of rows, or none, of `rows` at every node, and enough "
-            "of them at 3 nodes at least, got fewer"
+            "expected rows enough of `rows` at 3 nodes at least, and no or not too few rows of it at "
+            "each other node, got fewer"
         )
         assert site.state.part(play.job.spec.job_id, 0, "sum") is None
 

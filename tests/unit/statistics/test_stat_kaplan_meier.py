@@ -10,6 +10,7 @@ from lifelines import KaplanMeierFitter
 from lifelines.datasets import load_rossi
 from yumen.statistics.kaplan_meier import kaplan_meier
 from yumen.statistics.table import Table
+from yumen_core.canonical import Json
 from yumen_core.errors import CallError, PeerError
 from yumen_core.statistics.time_grid import TimeGrid, parse_grid, summed
 
@@ -58,7 +59,9 @@ def test_groups_are_those_of_the_pooled_rows() -> None:
         theirs = wanted.confidence_interval_survival_function_
         np.testing.assert_allclose(limits[theirs.columns], theirs, rtol=1e-12)
         assert found[level].median == wanted.median_survival_time_
-        assert found.median_survival_time_[level] == wanted.median_survival_time_
+        medians = found.median_survival_time_
+        assert isinstance(medians, pd.Series)
+        assert medians[level] == wanted.median_survival_time_
     assert list(found.event_table.loc["a"]["removed"])[1:] == list(found["a"].removed[1:])
 
 
@@ -76,12 +79,25 @@ def test_missing_rows_and_conditions_are_left_out() -> None:
 def test_floats_are_rounded_up_to_the_resolution() -> None:
     rng = np.random.default_rng(4)
     frame = pd.DataFrame({"t": rng.uniform(0.05, 3.95, 600), "e": rng.integers(0, 2, 600)})
-    found = kaplan_meier(table_of(frame), "t", "e", resolution=0.5)
-    rounded = np.ceil(frame["t"] / 0.5) * 0.5
-    wanted = KaplanMeierFitter().fit(rounded, frame["e"]).survival_function_["KM_estimate"]
-    curve = found.survival_function_["KM_estimate"]
-    np.testing.assert_allclose(curve[3.0], wanted[3.0], rtol=1e-12)
+    found = kaplan_meier(table_of(frame), "t", "e", resolution=0.5, horizon=4)
+    wanted = KaplanMeierFitter().fit(np.ceil(frame["t"] / 0.5) * 0.5, frame["e"])
     assert "times in steps of 0.5" in repr(found)
+    np.testing.assert_allclose(
+        found.survival_function_.to_numpy(), wanted.survival_function_.to_numpy(), rtol=1e-12
+    )
+
+
+def test_follow_up_ends_at_the_horizon() -> None:
+    frame = survival_frame(900, 40)
+    found = kaplan_meier(table_of(frame), "t", "e", horizon=7)
+    cut = frame["e"].where(frame["t"] <= 7, 0)
+    wanted = KaplanMeierFitter().fit(frame["t"].clip(upper=7), cut)
+    np.testing.assert_allclose(
+        found.survival_function_.to_numpy(), wanted.survival_function_.to_numpy(), rtol=1e-12
+    )
+    np.testing.assert_array_equal(found.event_table.to_numpy(), wanted.event_table.to_numpy())
+    with pytest.raises(CallError, match="expected `horizon` above 0 and at most 39"):
+        kaplan_meier(table_of(frame), "t", "e", horizon=40)
 
 
 def test_cells_with_few_rows_are_taken_together() -> None:
@@ -148,7 +164,7 @@ def test_wrong_calls_say_what_would_pass() -> None:
         kaplan_meier(table, "x", "e")
     with pytest.raises(CallError, match="expected a `resolution` above 0, got `0`"):
         kaplan_meier(table, "t", "e", resolution=0)
-    with pytest.raises(CallError, match="choose a resolution of 0.001 or more"):
+    with pytest.raises(CallError, match=r"choose a resolution of 0\.001 or more"):
         kaplan_meier(table, "t", "e", resolution=1e-7)
     with pytest.raises(CallError, match="expected `alpha` between 0 and 1, got `5`"):
         kaplan_meier(table, "t", "e", alpha=5)
@@ -181,7 +197,7 @@ def test_a_tree_sums_its_leaves() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"resolution": "0"}, {"start": "x"}, {"steps": 0}, {"steps": "9"}])
-def test_bad_grids_are_refused(bad: dict[str, object]) -> None:
+def test_bad_grids_are_refused(bad: dict[str, Json]) -> None:
     arguments = {**TimeGrid(0.0, 0.1, 9).to_arguments(), **bad}
     with pytest.raises(CallError, match="expected"):
-        parse_grid(arguments)  # type: ignore[arg-type]
+        parse_grid(arguments)

@@ -69,15 +69,22 @@ def test_real_rows_with_conditions_as_groups() -> None:
 def test_wrong_calls_say_what_would_pass() -> None:
     frame = grouped(600, 2, 0)
     frame["one"] = "x"
-    frame["none"] = 0
     table = Table(InProcess(split(frame, 3), schema_of(frame)))
     with pytest.raises(CallError, match='expected `strata` to be "node" or None, got `g`'):
         logrank(table, "t", "e", "g", strata="g")
     for strata in (None, "node"):
         with pytest.raises(CallError, match="expected two groups or more of `one`, got 1"):
             logrank(table, "t", "e", "one", strata=strata)
-        with pytest.raises(CallError, match="expected events of `none`, got none"):
-            logrank(table, "t", "none", "g", strata=strata)
+
+
+def test_no_events_is_said_plainly() -> None:
+    frame = grouped(600, 2, 0)
+    frame["none"] = 0
+    table = Table(InProcess(split(frame, 3), schema_of(frame)))
+    with pytest.raises(CallError, match="expected events of `none`, got none"):
+        logrank(table, "t", "none", "g")
+    with pytest.raises(PeerError, match="or none, of `events` at every node"):
+        logrank(table, "t", "none", "g", strata="node")
 
 
 def test_a_rare_group_is_refused_by_name() -> None:

@@ -148,6 +148,11 @@ def test_printing() -> None:
     table = anova(table_of(frame_of(6), 6), "after", "stage")
     assert "eta²" in repr(table)
     assert list(table.to_pandas().index) == ["I", "II", "III"]
+    fewer = anova(table_of(frame_of(6), 6).where("stage <> 'II'"), "after", "stage")
+    assert "left out: no rows, or too few rows or nodes behind it" in repr(fewer)
+    assert "1 group left out" in repr(fewer)
+    assert "left out" not in repr(table)
+    assert "left out" not in repr(t_test(table_of(frame_of(6), 6), "after", by="arm"))
 
 
 @pytest.mark.parametrize(
