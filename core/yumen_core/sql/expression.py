@@ -24,6 +24,8 @@ class Kind(StrEnum):
     FLOAT = "float"
     BOOLEAN = "boolean"
     TEXT = "text"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
     NULL = "null"
 
     @property
@@ -33,6 +35,10 @@ class Kind(StrEnum):
     @property
     def numeric(self) -> bool:
         return self.exact or self is Kind.FLOAT
+
+    @property
+    def temporal(self) -> bool:
+        return self in (Kind.DATE, Kind.TIMESTAMP)
 
 
 class Op(StrEnum):
@@ -67,7 +73,8 @@ class Expr:
     """What every expression states: its type, its bounds (None: unbounded), whether NULL occurs.
 
     `scale` counts decimal digits (`decimal` only, else 0). Exact values are carried as integers
-    scaled by 10**scale.
+    scaled by 10**scale, dates and timestamps, in bounds and constants too, as the whole numbers of
+    `temporal`.
     """
 
     kind: Kind
@@ -83,7 +90,8 @@ class ColumnRef(Expr):
 
 @dataclass(frozen=True)
 class Constant(Expr):
-    """A literal: `value` is an int scaled by 10**scale, a float, a bool, a text, or None."""
+    """A literal: `value` is an int (scaled by 10**scale, or days, or microseconds), a float, a
+    bool, a text, or None."""
 
     value: int | float | bool | str | None
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,7 +27,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from yumen_core.errors import CallError
 from yumen_core.sql import Column, ColumnType, Grade, TableSchema
-from yumen_core.sql.schema import MAX_COLUMNS, MAX_MEANING_CHARS, check_text, parse_decimal
+from yumen_core.sql.schema import MAX_COLUMNS, MAX_MEANING_CHARS, Bound, check_text, parse_bound
+from yumen_core.sql.temporal import end_of, parse_date
 
 from yumen_node.datasets.strict_yaml import load_yaml
 
@@ -37,7 +38,7 @@ LOWEST_THRESHOLD = 3
 LOWEST_MIN_NODES = 3
 _SHOWN_CHARS = 60
 
-Number = StrictInt | float | StrictStr
+BoundValue = StrictInt | float | StrictStr | datetime | date
 Scalar = StrictBool | StrictInt | StrictStr
 
 
@@ -69,10 +70,11 @@ class SourceDeclaration(_Part):
 
 
 class BoundsDeclaration(_Part):
-    """Inclusive bounds; decimals in quotes keep every digit."""
+    """Inclusive bounds; decimals in quotes keep every digit. Of a timestamp, a bare date as upper
+    bound takes in the whole day."""
 
-    lower: Number | None = None
-    upper: Number | None = None
+    lower: BoundValue | None = None
+    upper: BoundValue | None = None
 
 
 class ColumnDeclaration(_Part):
@@ -101,8 +103,8 @@ class ColumnDeclaration(_Part):
             type=self.type,
             scale=self.scale,
             domain=self.domain,
-            lower=_bound(self.bounds.lower),
-            upper=_bound(self.bounds.upper),
+            lower=_bound(self.type, self.bounds.lower),
+            upper=_upper(self.type, self.bounds.upper),
             unit=self.unit,
             meaning=self.meaning,
             grade=self.grade,
@@ -222,8 +224,16 @@ def _check_source(path: Path, source: SourceDeclaration) -> None:
         raise _bad(path, f"`source.{given[0]}`: expected only for a source of type `csv`")
 
 
-def _bound(value: int | float | str | None) -> Decimal | None:
-    return None if value is None else parse_decimal(str(value))
+def _bound(kind: ColumnType, value: BoundValue | None) -> Bound | None:
+    """A bound as published. YAML reads a bare date as one; in quotes it is text."""
+    return None if value is None else parse_bound(kind, str(value))
+
+
+def _upper(kind: ColumnType, value: BoundValue | None) -> Bound | None:
+    bound = _bound(kind, value)
+    if kind is not ColumnType.TIMESTAMP or len(str(value)) != len("2020-01-31"):
+        return bound
+    return None if value is None else end_of(parse_date(str(value)))
 
 
 def _explain(fault: ValidationError) -> str:
@@ -249,7 +259,7 @@ def _known_keys(place: str) -> str:
 
 
 def _is_union_member(part: str) -> bool:
-    return part in ("bool", "int", "str", "float", "[key]")
+    return part in ("bool", "int", "str", "float", "datetime", "date", "[key]")
 
 
 def _bad(path: Path, message: str) -> CallError:
