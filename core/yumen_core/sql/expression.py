@@ -42,7 +42,8 @@ class Kind(StrEnum):
 
 
 class Op(StrEnum):
-    """Operators of `Apply`. CASE has the arguments condition, value, ..., otherwise."""
+    """Operators of `Apply`. CASE has the arguments condition, value, ..., otherwise; the operators
+    with a unit or part of the calendar have its name, a text, as the first."""
 
     ADD = "+"
     SUB = "-"
@@ -63,9 +64,16 @@ class Op(StrEnum):
     IN = "in"
     LIKE = "like"
     CASE = "case"
+    EXTRACT = "extract"
+    DATE_TRUNC = "date_trunc"
+    DATE_DIFF = "date_diff"
+    DATE_ADD = "date_add"
+    TO_DATE = "to date"
+    TO_TIMESTAMP = "to timestamp"
 
 
 COMPARISONS = (Op.EQ, Op.NE, Op.LT, Op.LE, Op.GT, Op.GE)
+TEMPORAL = (Op.EXTRACT, Op.DATE_TRUNC, Op.DATE_DIFF, Op.DATE_ADD, Op.TO_DATE, Op.TO_TIMESTAMP)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from yumen_core.sql.plan import Function, Key, Ordering, Output, Plan
 from yumen_core.sql.scalar import AGGREGATES, Reader, RowReader, identifier, near, only
 from yumen_core.sql.schema import TableSchema
 from yumen_core.sql.source import Source
+from yumen_core.sql.temporal_keys import coarser_advice
 
 MAX_SUMMED_VALUES = 200_000
 MAX_AGGREGATES = 100
@@ -299,7 +300,8 @@ class _Builder:
         raise CallError(
             "sql_too_large",
             f"expected at most {MAX_SUMMED_VALUES} summed values, got {cells * values}: "
-            f"`{product}` makes {cells} cells of {values} values",
+            f"`{product}` makes {cells} cells of {values} values"
+            + coarser_advice(keys, MAX_SUMMED_VALUES // values),
         )
 
 
