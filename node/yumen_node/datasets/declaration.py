@@ -8,6 +8,7 @@
     columns:
       - {name: sex, type: text, domain: [female, male], map: {"0": female, "1": male}}
       - {name: chol, type: integer, unit: mg/dl, bounds: {lower: 60, upper: 700}}
+      - {name: seen, type: date, bounds: {lower: 1981-05-01, upper: 1987-09-30}}
 
 Unknown and repeated keys are refused. Trust line: whoever may write this file decides what the
 institution publishes and how few rows may stand behind a released value.

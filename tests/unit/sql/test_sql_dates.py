@@ -291,6 +291,36 @@ def test_results_are_arrow_dates_and_timestamps() -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["came", "YEAR(came)", "DATE_TRUNC('day', seen)", "came - born"])
+def test_float_moments_by_dates_lose_nothing(key: str) -> None:
+    """A mean far above its deviation asks the database twice and joins on the keys, NULL too."""
+    schema = TableSchema(
+        "visits",
+        (
+            *(
+                Column(name, kind, lower=low, upper=high)
+                for name, kind, low, high in (
+                    ("born", ColumnType.DATE, date(1969, 12, 31), date(1970, 1, 1)),
+                    ("came", ColumnType.DATE, date(1969, 12, 31), date(1970, 1, 1)),
+                    ("seen", ColumnType.TIMESTAMP, datetime(1969, 12, 31), datetime(1970, 1, 2)),
+                )
+            ),
+            Column("x", ColumnType.FLOAT, lower=Decimal(0), upper=Decimal(10**7)),
+        ),
+    )
+    groups = [
+        (date(1970, 1, 1), date(1969, 12, 31), datetime(1969, 12, 31, 23)),
+        (date(1970, 1, 1), date(1970, 1, 1), datetime(1970, 1, 1)),
+        (None, None, None),
+    ]
+    rows: list[Row] = [
+        (*group, 1e6 * (at + 1) + 1e-3 * n) for at, group in enumerate(groups) for n in range(3)
+    ]
+    sql = f"SELECT {key} AS k, VAR_SAMP(x) AS v FROM visits GROUP BY k ORDER BY k NULLS LAST"
+    found = answer(parse(sql, {"visits": schema}), [rows, rows, rows], schema).table
+    assert found["v"].to_pylist() == [pytest.approx(0.75e-6, rel=1e-6)] * 3
+
+
 # Each is 1 or so on most rows, and large where a day is the last of its year.
 CARRIERS = [
     "DATE_DIFF('day', DATE_TRUNC('year', born), DATE_TRUNC('year', born + 1) + 1)",

@@ -194,7 +194,7 @@ def check(nodes: list[list[Row]], sql: str) -> None:
             assert value is None if count == 0 else same(value, other), (sql, row, wanted)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(nodes=st.lists(st.lists(ROWS, max_size=6), min_size=3, max_size=3), sql=queries())
 def test_three_nodes_answer_as_one_database(nodes: list[list[Row]], sql: str) -> None:
     check(nodes, sql)
