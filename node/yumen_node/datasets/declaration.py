@@ -17,6 +17,7 @@ institution publishes and how few rows may stand behind a released value.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -38,6 +39,8 @@ MAX_NULL_VALUES = 100
 LOWEST_THRESHOLD = 3
 LOWEST_MIN_NODES = 3
 _SHOWN_CHARS = 60
+# Neither zones nor what depends on a locale but the English names of months.
+_FORMAT = re.compile(r"(%[YymdjbBHIMSfp%]|[^%\x00-\x1f]){1,60}")
 
 BoundValue = StrictInt | float | StrictStr | datetime | date
 Scalar = StrictBool | StrictInt | StrictStr
@@ -82,6 +85,8 @@ class ColumnDeclaration(_Part):
     """One published column. `source_name` is its name in the source, by default the same.
 
     `map` renames values of the source, compared as text, before anything else looks at them.
+    `format` is how the source writes a date or timestamp where that is not ISO 8601: `%d.%m.%Y`,
+    `%Y%m%d`, `%Y-%m-%d %H:%M`, in the directives of strptime.
     A row whose value is missing in a column that is not `nullable` is no row of the table.
     """
 
@@ -95,6 +100,7 @@ class ColumnDeclaration(_Part):
     bounds: BoundsDeclaration = BoundsDeclaration()
     grade: Grade = Grade.GENERAL
     nullable: StrictBool = True
+    format: str | None = None
     map: dict[StrictStr | StrictInt | StrictBool, Scalar | None] = Field(default_factory=dict)
 
     def column(self) -> Column:
@@ -199,6 +205,7 @@ def _checked(path: Path, document: _Document, source: SourceDeclaration) -> Tabl
             entry.column()
         except CallError as fault:
             raise _bad(path, f"`columns.{place}` (`{entry.name}`): {fault.message}") from None
+        _check_format(path, place, entry)
     _check_source(path, document.source)
     declaration = TableDeclaration(
         name=document.name,
@@ -214,6 +221,18 @@ def _checked(path: Path, document: _Document, source: SourceDeclaration) -> Tabl
     except CallError as fault:
         raise _bad(path, fault.message) from None
     return declaration
+
+
+def _check_format(path: Path, place: int, entry: ColumnDeclaration) -> None:
+    if entry.format is None:
+        return
+    where = f"`columns.{place}.format`"
+    if not entry.type.temporal:
+        raise _bad(path, f"{where}: expected only for a `date` or `timestamp`, got `{entry.type}`")
+    known = _FORMAT.fullmatch(entry.format) is not None
+    if not known or not any(f"%{year}" in entry.format for year in "Yy"):
+        shown = entry.format[:_SHOWN_CHARS]
+        raise _bad(path, f"{where}: expected directives such as `%d.%m.%Y`, got `{shown}`")
 
 
 def _check_source(path: Path, source: SourceDeclaration) -> None:

@@ -104,7 +104,7 @@ def _stages(
 
 def _native(entry: ColumnDeclaration, held: str) -> str:
     """The source's own type where values need not pass through text, else VARCHAR."""
-    if entry.map:
+    if entry.map or entry.format:
         return "VARCHAR"
     if entry.type is ColumnType.BOOLEAN:
         return "BOOLEAN" if held == "BOOLEAN" else "VARCHAR"
@@ -151,9 +151,9 @@ def _typed(entry: ColumnDeclaration, raw: str, native: str) -> str:
             low = f"lower({raw})"
             return f"CASE WHEN {low} IN {_TRUE} THEN TRUE WHEN {low} IN {_FALSE} THEN FALSE END"
         case ColumnType.DATE:
-            return moments.date(raw, native)
+            return moments.date(raw, native, entry.format)
         case ColumnType.TIMESTAMP:
-            return moments.timestamp(raw, native)
+            return moments.timestamp(raw, native, entry.format)
         case ColumnType.FLOAT:
             number = f"TRY_CAST({raw} AS DOUBLE)"
             return f"CASE WHEN isfinite({number}) THEN {number} END"

@@ -1,10 +1,10 @@
 """SQL that reads a source's column as dates or timestamps.
 
-Text is ISO 8601: a date, or a date and a time of day; `2020/1/5` and a blank for the T will do.
-Timestamps have no zone: text with a zone or an offset, and columns with a time zone, are read as
-UTC. What is finer than a microsecond is lost. A timestamp is a date where it is midnight, as `63.0`
-is an integer; a date is a timestamp at its midnight. Years beyond 1 to 9999 and infinity are
-mistyped.
+Text is in the declared format, or ISO 8601: a date, or a date and a time of day; `2020/1/5` and a
+blank for the T will do. Timestamps have no zone: text with a zone or an offset, and columns with a
+time zone, are read as UTC. What is finer than a microsecond is lost. A timestamp is a date where it
+is midnight, as `63.0` is an integer; a date is a timestamp at its midnight. Years beyond 1 to 9999
+and infinity are mistyped.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ _TIME = r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?"
 _OFFSET = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
 
 
-def timestamp(raw: str, native: str) -> str:
-    """A TIMESTAMP, or NULL where `raw`, of the source's type `native`, is none."""
-    moment = _moment(raw, native)
+def timestamp(raw: str, native: str, written: str | None) -> str:
+    """A TIMESTAMP, or NULL where `raw` is none. `native` is the source's type, `written` the
+    declared format of its text."""
+    moment = _moment(raw, native, written)
     least, most = temporal_literal(datetime.min), temporal_literal(datetime.max)
     return f"CASE WHEN {moment} BETWEEN {least} AND {most} THEN {moment} END"
 
 
-def date(raw: str, native: str) -> str:
+def date(raw: str, native: str, written: str | None) -> str:
     """A DATE, or NULL where `raw` is none."""
-    moment = timestamp(raw, native)
+    moment = timestamp(raw, native, written)
     return f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END"
 
 
-def _moment(raw: str, native: str) -> str:
+def _moment(raw: str, native: str, written: str | None) -> str:
+    if written is not None:
+        return f"try_strptime({raw}, {text_literal(written)})"
     if native == _ZONED:
         return _utc(raw)
     if native != "VARCHAR":

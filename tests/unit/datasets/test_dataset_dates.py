@@ -152,6 +152,80 @@ def test_timestamps_at_midnight_are_dates_and_dates_are_timestamps(tmp_path: Pat
     dataset.close()
 
 
+FORMATS = [
+    ("%d.%m.%Y", "29.02.2020", date(2020, 2, 29)),
+    ("%Y%m%d", "20200229", date(2020, 2, 29)),
+    ("%Y年%m月%d日", "2020年2月29日", date(2020, 2, 29)),
+    ("%d %b %Y %I:%M %p", "29 Feb 2020 12:00 am", date(2020, 2, 29)),
+    ("it's %m/%d/%Y", "it's 2/29/2020", date(2020, 2, 29)),
+    ("%d.%m.%Y", "2020-02-29", None),
+    ("%d.%m.%Y", "29.02.2021", None),
+    ("%d.%m.%Y", "29.02.2020 08:30", None),
+]
+
+
+def with_format(path: Path, written: str) -> Path:
+    text = path.read_text(encoding="utf-8")
+    quoted = "'" + written.replace("'", "''") + "'"
+    path.write_text(text.replace("    map:", f"    format: {quoted}\n    map:"), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("written", "text", "day"), FORMATS)
+def test_dates_in_a_declared_format(
+    tmp_path: Path, written: str, text: str, day: date | None
+) -> None:
+    dataset = Dataset.open(load_declaration(with_format(csv(tmp_path, f"{text},"), written)))
+    assert held(dataset) == [(day, None)]
+    assert dataset.quality.columns[0].mistyped == (day is None)
+    dataset.close()
+
+
+def test_whole_numbers_in_a_declared_format(tmp_path: Path) -> None:
+    table = pa.table({"day": [20200229, 0, None], "at": pa.array([None] * 3, pa.date32())})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    path = declared(tmp_path, "{type: parquet, path: rows.parquet}")
+    dataset = Dataset.open(load_declaration(with_format(path, "%Y%m%d")))
+    assert held(dataset) == [(date(2020, 2, 29), None), (None, None), (None, None)]
+    dataset.close()
+
+
+@pytest.mark.parametrize(
+    "written", ["", "d.m.Y", "%d.%m", "%Y %z", "%c %Y", "%Y %", "%Y" + "x" * 60]
+)
+def test_bad_formats_are_refused(tmp_path: Path, written: str) -> None:
+    path = with_format(csv(tmp_path), written)
+    with pytest.raises(CallError) as caught:
+        load_declaration(path)
+    assert caught.value.message == (
+        f"`{path}`: `columns.0.format`: expected directives such as `%d.%m.%Y`, "
+        f"got `{written[:60]}`"
+    )
+
+
+def test_only_dates_have_a_format(tmp_path: Path) -> None:
+    path = with_format(csv(tmp_path), "%Y")
+    path.write_text(
+        path.read_text().replace("type: date", "type: text").replace("bounds: {low", "x: {low")
+    )
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if "x: {" not in line))
+    with pytest.raises(CallError) as caught:
+        load_declaration(path)
+    assert caught.value.message.endswith(
+        "`columns.0.format`: expected only for a `date` or `timestamp`, got `text`"
+    )
+
+
+def test_the_declaration_in_the_documents_loads(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[3] / "docs" / "dates.md").read_text(encoding="utf-8")
+    columns = document.split("```yaml\n")[1].split("```")[0]
+    path = tmp_path / "table.yaml"
+    path.write_text("name: t\nsource: {type: csv, path: x.csv}\n" + columns, encoding="utf-8")
+    born, seen = load_declaration(path).schema().columns
+    assert born.upper == date(2024, 12, 31)
+    assert seen.upper == datetime(2024, 12, 31, 23, 59, 59, 999_999)
+
+
 BAD = [
     (
         "1960-01-01",
