@@ -26,12 +26,17 @@ def is_by_value(expr: Expr) -> bool:
 def exact_columns(exprs: Iterable[Expr]) -> frozenset[str]:
     """Columns whose exact value the keys tell.
 
-    Beside a column as it stands, that is a date counted in days, and a date told by two keys or
-    more of which one counts days, such as month and day: this errs on the side of exact.
+    Beside a column as it stands, that is a date counted in days, also from another date so told,
+    and a date told by two keys or more of which one counts days, such as month and day: this errs
+    on the side of exact.
     """
     keys = list(exprs)
     told = {column.column.name for expr in keys if (column := exact_column(expr)) is not None}
-    return frozenset(told | _told_together(keys))
+    told |= _told_together(keys)
+    pairs = [pair for expr in keys if len(pair := _day_apart(expr)) > 1]
+    for _ in pairs:
+        told = told.union(*(pair for pair in pairs if pair & told))
+    return frozenset(told)
 
 
 def exact_column(expr: Expr) -> ColumnRef | None:
@@ -52,6 +57,14 @@ def exact_column(expr: Expr) -> ColumnRef | None:
             sides = [arg for arg in expr.args[1:] if not isinstance(arg, Constant)]
             return _at(exact_column(sides[0]), unit_of(expr)) if len(sides) == 1 else None
     return None
+
+
+def _day_apart(expr: Expr) -> frozenset[str]:
+    """The columns between which a key counts days."""
+    if not isinstance(expr, Apply) or expr.op is not Op.DATE_DIFF:
+        return frozenset()
+    ends = [_at(exact_column(arg), unit_of(expr)) for arg in expr.args[1:]]
+    return frozenset(end.column.name for end in ends if end is not None)
 
 
 def _at(column: ColumnRef | None, unit: Unit) -> ColumnRef | None:

@@ -2,16 +2,25 @@
 
 `DATE_DIFF('day', DATE_TRUNC('year', d), DATE_TRUNC('year', d + 1) + 1)` is 1 on all rows and 366 on
 those of a 31st of December: as `x + 1`, which `subgroups` takes apart, does for a sum.
+`DAY(d + 1) - DAY(d)` is 1 but for the last days of months; no constant is left to take away there,
+so that parts of moved dates are refused in a sum.
 """
 
 from __future__ import annotations
 
 from yumen_core.sql import operators, temporal_operators
-from yumen_core.sql.expression import Apply, Constant, Expr, Kind, Op
+from yumen_core.sql.expression import Apply, Constant, Expr, Kind, Op, walk
 from yumen_core.sql.interval import Interval
 from yumen_core.sql.temporal_evaluate import unit_of
 
 _ARITHMETIC = (Op.ADD, Op.SUB, Op.MUL, Op.DIV)
+
+
+def check_part(expr: Apply) -> None:
+    """Refuse EXTRACT from a date that is moved. Raises `TypeFault`."""
+    moved = (isinstance(node, Apply) and node.op is Op.DATE_ADD for node in walk(expr))
+    if expr.op is Op.EXTRACT and any(moved):
+        raise operators.TypeFault("inside an aggregate EXTRACT takes no date that is moved")
 
 
 def without_offsets(term: Expr) -> Expr:

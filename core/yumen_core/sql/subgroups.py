@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from yumen_core.sql import operators
 from yumen_core.sql.expression import Apply, ColumnRef, Constant, Expr, Op, branches, walk
-from yumen_core.sql.offsets import moving_parts, without_offsets
+from yumen_core.sql.offsets import check_part, moving_parts, without_offsets
 from yumen_core.sql.plan import Behind
 
 MAX_SUBGROUPS = 32
@@ -27,6 +27,8 @@ def subgroups(argument: Expr) -> list[Part]:
 
     Each is an expression over the same rows and which rows count. A CASE with one branch that
     gives anything but 0 or NULL has none: its rows are those where it is not 0.
+
+    Raises `TypeFault` for a part of a moved date (`offsets`).
     """
     if isinstance(argument, Apply) and argument.op is Op.CASE and _lone(argument):
         at, value = next(_contributing(argument))
@@ -60,6 +62,7 @@ def _inside(expr: Expr, place: _Place) -> Iterator[Part]:
             yield here(operators.number("1")), Behind.NOT_NULL
             yield from _inside(value, here)
         return
+    check_part(expr)
     if expr.op in (Op.ADD, Op.SUB, Op.DATE_DIFF):
         yield from _of_sum(expr, place)
         return

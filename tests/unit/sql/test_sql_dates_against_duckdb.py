@@ -90,13 +90,18 @@ STAMPS = st.one_of(
     text("DATE_TRUNC('{}', seen)", ALL_UNITS),
     text("(seen {} INTERVAL {} {})", ["+", "-"], st.integers(0, 90), ALL_UNITS),
 )
+UNMOVED = st.one_of(
+    st.sampled_from([*DAYS, "seen", "seen::DATE", "CAST(came AS TIMESTAMP)"]),
+    text("DATE_TRUNC('{}', {})", UNITS, [*DAYS, "seen"]),
+    st.just("CASE WHEN sex = 'male' THEN born ELSE came END"),
+)
 NUMBERS = st.one_of(
-    text("EXTRACT({} FROM {})", PARTS, st.one_of(DATES, STAMPS)),
+    text("EXTRACT({} FROM {})", PARTS, UNMOVED),
     text("EXTRACT({} FROM {})", PARTS, OPEN),
-    text("EXTRACT({} FROM {})", TIMES, STAMPS),
-    text("{}({})", SHORT, DATES),
+    text("EXTRACT({} FROM {})", TIMES, ["seen", "DATE_TRUNC('minute', seen)"]),
+    text("{}({})", SHORT, UNMOVED),
     text("{}(late)", TIMES),
-    text("DATE_PART('{}', {})", NAMED, DATES),
+    text("DATE_PART('{}', {})", NAMED, UNMOVED),
     text("DATE_DIFF('{}', {}, {})", UNITS, DATES, st.one_of(DATES, STAMPS)),
     text("DATEDIFF('{}', {}, {})", ALL_UNITS, STAMPS, STAMPS),
     text("DATE_DIFF('{}', free, late)", UNITS),
@@ -107,6 +112,8 @@ CONDITIONS = st.one_of(
     text("{} {} {}", STAMPS, SIGNS, st.one_of(DATES, STAMPS)),
     text("{} {} '1969-12-31'", DATES, SIGNS),
     text("{} > {}", NUMBERS, st.integers(-5, 60)),
+    text("EXTRACT({} FROM {}) > {}", PARTS, st.one_of(DATES, STAMPS), st.integers(0, 60)),
+    text("EXTRACT({} FROM {}) < {}", TIMES, STAMPS, st.integers(0, 60)),
     st.sampled_from(
         [
             "seen BETWEEN '1969-12-31' AND TIMESTAMP '1971-06-01 12:00:00.5'",
