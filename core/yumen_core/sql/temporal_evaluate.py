@@ -22,6 +22,12 @@ def number_of(kind: Kind, moment: datetime) -> int:
     return number // DAY_US if kind is Kind.DATE else number
 
 
+def moment_text(kind: Kind, number: int) -> str:
+    """A value of `kind` in ISO 8601, with a blank before the time."""
+    moment = moment_of(kind, number)
+    return str(moment.date() if kind is Kind.DATE else moment)
+
+
 def unit_of(expr: Apply) -> Unit:
     return Unit(_word(expr))
 

@@ -10,7 +10,17 @@ import pyarrow as pa
 import pytest
 from sql_tables import Row, answer, held_table, node_cells
 from yumen_core.errors import CallError
-from yumen_core.sql import Column, ColumnType, Plan, TableSchema, local_cells, local_sql, parse
+from yumen_core.sql import (
+    Column,
+    ColumnType,
+    Plan,
+    TableSchema,
+    local_cells,
+    local_sql,
+    parse,
+    parse_rows,
+)
+from yumen_core.sql.rows import read_rows, rows_sql
 
 VISITS = TableSchema(
     "visits",
@@ -380,6 +390,35 @@ def test_usual_sums_of_dates_stand_on_all_rows() -> None:
     ):
         asked = plan(f"SELECT AVG({argument}) AS s FROM visits")
         assert node_cells(asked, rows, VISITS).supports[0].tolist() == [100] * asked.layout.supports
+
+
+def test_dates_among_the_variables_of_a_statistic() -> None:
+    """Levels are ISO texts, and codes follow them; parts and differences are numbers."""
+    rows = parse_rows(
+        "SELECT DATE_TRUNC('quarter', came) AS q, DATE_TRUNC('year', seen) AS y, came + 3 AS d, "
+        "MONTH(came) AS m, DATE_DIFF('day', born, came) AS age FROM visits WHERE days >= 0",
+        CATALOGUE,
+    )
+    quarter, year, _, month, age = rows.variables
+    assert quarter.levels is not None
+    assert (quarter.numeric, quarter.levels[0], quarter.levels[-1]) == (
+        False,
+        "2019-04-01",
+        "2020-10-01",
+    )
+    assert year.levels is not None
+    assert year.levels[0] == "2019-01-01 00:00:00"
+    assert (month.numeric, age.numeric, age.levels) == (True, True, None)
+    assert (rows.group_by, rows.group_bands) == ({"came"}, {"came", "seen"})
+    with duckdb.connect() as connection:
+        held_table(connection, "held", VISITS, EXTREMES)
+        numbers, codes = read_rows(rows, connection.execute(rows_sql(rows, "held")).fetchnumpy())
+    assert codes["q"].tolist() == [6, 0]
+    assert codes["y"].tolist() == [0, 5]
+    assert numbers["m"].tolist() == [12, 6]
+    assert numbers["age"].tolist() == [33174, -1730]
+    with pytest.raises(CallError, match="`seen` cannot be used in a statistic: it has too many"):
+        parse_rows("SELECT seen FROM visits", CATALOGUE)
 
 
 EXTREMES: list[Row] = [
