@@ -66,6 +66,7 @@ bench: setup ## print the benchmark tables
 	$(BIN)/python benchmarks/secure_sum.py
 	$(BIN)/python benchmarks/round_trip.py
 	$(BIN)/python benchmarks/query.py
+	$(BIN)/python benchmarks/statistics.py
 
 lock: setup ## solve requirements.lock anew from pyproject.toml
 	$(BIN)/python tools/lock.py

@@ -204,11 +204,10 @@ class FederationService(federation_pb2_grpc.FederationServicer):
             caller = self._caller(context, Role.USER)
             active = self._open_statistic(request.job_id, caller)
             if request.run == active.job.run + 1:
+                await self._summed(active, caller)  # after a restart the run before is done again
                 self._start_run(active, request, caller)
             self._check_present(active, request)
-            while active.job.round is not Round.INPUT:
-                self._open_statistic(request.job_id, caller)
-                await active.changed.wait()
+            await self._summed(active, caller)
             outcome, total = run_outcome_of(active), active.total()
         except YumenError as error:
             await faults.abort(context, error)
@@ -235,6 +234,12 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         if not active.job.statistic:
             raise CallError("argument", "expected a statistic, got a query: it has one run")
         return active
+
+    async def _summed(self, active: ActiveJob, caller: Identity) -> None:
+        """Wait until the present run has its sum. Raises `PeerError` where the job ends first."""
+        while active.job.round is not Round.INPUT:
+            await active.changed.wait()
+            self._open_statistic(active.job.job_id, caller)
 
     def _start_run(
         self, active: ActiveJob, request: federation_pb2.NextRunRequest, caller: Identity

@@ -111,17 +111,19 @@ class Computing:
             cells = await asyncio.to_thread(dataset.cells, plan, timeout_s=self._timeout_s)
             return ComputedQuery(plan, cells, local_flags(cells.supports, rules))
         entry = next(entry for entry in job.asked.rounds if entry.named.name == name)
-        rows = await self._rows_of(job, plan)
+        rows = await self._rows_of(job, plan, rules)
         local = await asyncio.to_thread(
             entry.kind.compute, rows, entry.named.arguments, inputs, rules
         )
         return ComputedRound(entry, local, round_flags(entry.kind.rule, local.supports, rules))
 
-    async def _rows_of(self, job: AcceptedJob, plan: RowsPlan) -> Rows:
+    async def _rows_of(self, job: AcceptedJob, plan: RowsPlan, rules: DisclosureRules) -> Rows:
         held = self._rows.get(job.job_id)
         if held is None:
             dataset = self._dataset(job)
-            held = await asyncio.to_thread(dataset.rows, plan, timeout_s=self._timeout_s)
+            held = await asyncio.to_thread(
+                dataset.rows, plan, threshold=rules.threshold, timeout_s=self._timeout_s
+            )
             self._rows[job.job_id] = held
             while len(self._rows) > JOBS_WITH_ROWS:
                 self._rows.popitem(last=False)

@@ -18,7 +18,7 @@ from yumen.report import CheckReport
 from yumen.result import Result
 from yumen.session import Session, Terms
 from yumen.statistics.federated import FederationSource
-from yumen.statistics.table import Table
+from yumen.statistics.methods import FederatedTable
 
 IDENTITY_VARIABLE = "YUMEN_IDENTITY"
 
@@ -126,7 +126,7 @@ class Federation:
         nodes: Sequence[str] | None = None,
         min_nodes: int | None = None,
         timeout_s: float = DEFAULT_LIFETIME_S,
-    ) -> Table:
+    ) -> FederatedTable:
         """A table to compute statistics over: `fed.table("heart", purpose="research").ols(...)`.
 
         Takes what `query` takes. Each statistic is one job, however many secure sums it needs:
@@ -137,7 +137,7 @@ class Federation:
         check_timeout(timeout_s)
         check_terms(purpose, min_nodes)
         terms = Terms(purpose, nodes, min_nodes, timeout_s)
-        return Table(FederationSource(self._session, name, terms))
+        return FederatedTable(FederationSource(self._session, name, terms))
 
     def jobs(self, limit: int = 50) -> Jobs:
         """Your jobs at this coordinator, newest first."""

@@ -44,7 +44,9 @@ class Asker:
         self.client = CoordinatorClient(address, identity)
         self.fed = Federation(self.client)
         self.me = self.client.membership.identity
-        self.keys = self.fed._keys()  # one key for what is asked by hand and by the library
+        self.keys = (
+            self.fed._session.keys.current()
+        )  # one key for what is asked by hand and by the library
         self._threads = ThreadPoolExecutor(8)
 
     def close(self) -> None:

@@ -21,6 +21,8 @@ from yumen_core.sql import (
     Column,
     ColumnType,
     TableSchema,
+    built_groups,
+    built_groups_sql,
     finish,
     local_cells,
     local_sql,
@@ -35,7 +37,7 @@ from yumen_core.statistics.kinds import Rule, Totals
 from yumen_core.statistics.layout import Reals, from_integers, to_integers
 from yumen_core.statistics.registry import kind_of
 from yumen_core.statistics.release import round_flags, round_keep, withheld
-from yumen_core.statistics.rows import Rows, Variable
+from yumen_core.statistics.rows import Rows, Variable, check_groups
 from yumen_core.statistics.statistic import Statistic, parse_statistic
 
 HELD = "held"
@@ -115,6 +117,13 @@ class _Computation:
         self._variables = {v.name: Variable.of(v) for v in plan.variables}
         self._rows = []
         for database in databases:
+            groups = built_groups(plan)
+            if groups:
+                counted = database.execute(built_groups_sql(plan, HELD)).fetchall()[0]
+                try:
+                    check_groups([n for n, _ in groups], counted, source.rules.threshold)
+                except StateError as error:
+                    raise PeerError(error.code, error.message, remedy=error.remedy) from error
             fetched = database.execute(rows_sql(plan, HELD)).fetchnumpy()
             numbers, codes = read_rows(plan, fetched)
             self._rows.append(Rows(len(fetched["c0"]), numbers, codes))

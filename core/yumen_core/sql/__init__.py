@@ -3,7 +3,14 @@
 from yumen_core.sql.finish import Answer, finish
 from yumen_core.sql.local import LocalCells, local_cells, local_sql, needs_centring
 from yumen_core.sql.plan import Layout, Plan, Support, Value
-from yumen_core.sql.rows import RowsPlan, RowVariable, read_rows, rows_sql
+from yumen_core.sql.rows import (
+    RowsPlan,
+    RowVariable,
+    built_groups,
+    built_groups_sql,
+    read_rows,
+    rows_sql,
+)
 from yumen_core.sql.schema import Column, ColumnType, Grade, TableSchema
 from yumen_core.sql.select import NODES_COLUMN, parse, parse_rows
 from yumen_core.sql.storage import storage_type
@@ -22,6 +29,8 @@ __all__ = [
     "Support",
     "TableSchema",
     "Value",
+    "built_groups",
+    "built_groups_sql",
     "finish",
     "local_cells",
     "local_sql",

@@ -16,15 +16,27 @@ import numpy.typing as npt
 
 from yumen_core import canonical
 from yumen_core.errors import CallError, StateError
-from yumen_core.sql.expression import ColumnRef, Constant, Expr, Kind, to_json, walk
+from yumen_core.sql import operators
+from yumen_core.sql.expression import (
+    Apply,
+    ColumnRef,
+    Constant,
+    Expr,
+    Kind,
+    Op,
+    branches,
+    to_json,
+    walk,
+)
 from yumen_core.sql.grouping import exact_column, exact_columns
 from yumen_core.sql.keys import key_of
 from yumen_core.sql.local import key_places
 from yumen_core.sql.operators import TypeFault
-from yumen_core.sql.plan import PLAN_VERSION, Key
+from yumen_core.sql.plan import PLAN_VERSION, Behind, Key
 from yumen_core.sql.render import render, render_float, render_key
 from yumen_core.sql.schema import DomainValue, TableSchema
 from yumen_core.sql.storage import identifier
+from yumen_core.sql.subgroups import MAX_SUBGROUPS, Part, odd_divisor, subgroups
 from yumen_core.sql.temporal_evaluate import moment_text
 
 MAX_VARIABLES = 500
@@ -115,6 +127,66 @@ def row_variable(name: str, expr: Expr) -> RowVariable:
             ) from None
         key = None
     return RowVariable(name, expr, key)
+
+
+def check_readable(name: str, expr: Expr) -> None:
+    """Whether a statistic may sum `expr`, as in a query. Raises `TypeFault`."""
+    if not expr.kind.numeric:
+        return
+    if odd_divisor(expr):
+        raise TypeFault("in a statistic a divisor is a number or a column")
+    if len(subgroups(expr)) > MAX_SUBGROUPS:
+        raise TypeFault(f"expected at most {MAX_SUBGROUPS} branches and terms in `{name}`")
+
+
+def built_groups(plan: RowsPlan) -> list[tuple[str, Part]]:
+    """The subgroups of rows that the statement builds inside its variables, by variable: each must
+    have rows enough at a node, or none, or a sum would tell of few (`subgroups`)."""
+    found: list[tuple[str, Part]] = []
+    for variable in plan.variables:
+        expr = variable.expr
+        if not expr.kind.numeric or isinstance(expr, ColumnRef | Constant) or _fills(expr):
+            continue
+        if not _indicates(expr):
+            found.append((variable.name, (expr, Behind.NOT_ZERO)))
+        found += [(variable.name, part) for part in subgroups(expr)]
+    return found
+
+
+def built_groups_sql(plan: RowsPlan, relation: str) -> str:
+    """DuckDB SQL for the rows of each of `built_groups`, in order, in one row."""
+    zero = Constant(Kind.INTEGER, 0, None, False, 0)
+    counted = [
+        f"count({render(expr)})"
+        if behind is Behind.NOT_NULL
+        else f"count_if({render(operators.compare(Op.NE, expr, zero))})"
+        for _, (expr, behind) in built_groups(plan)
+    ]
+    where = "" if plan.where is None else f" WHERE {render(plan.where)}"
+    return f"SELECT {', '.join(counted)} FROM {identifier(relation)}{where}"  # noqa: S608
+
+
+def _fills(expr: Expr) -> bool:
+    """A column with a constant within its bounds where it is missing: any value it could have."""
+    if not (isinstance(expr, Apply) and expr.op is Op.CASE and len(expr.args) == 3):
+        return False
+    condition, value, column = expr.args
+    if not (isinstance(value, Constant) and isinstance(column, ColumnRef)):
+        return False
+    if not (isinstance(condition, Apply) and condition.op is Op.IS_NULL):
+        return False
+    if condition.args != (column,) or value.bounds is None or column.bounds is None:
+        return False
+    return column.bounds.hull(value.bounds) == column.bounds
+
+
+def _indicates(expr: Expr) -> bool:
+    """One value on some rows and 0 or NULL on the others: as much as a condition tells."""
+    if not (isinstance(expr, Apply) and expr.op is Op.CASE):
+        return False
+    results = [*(value for _, value in branches(expr)), expr.args[-1]]
+    telling = [v for v in results if not (isinstance(v, Constant) and not v.value)]
+    return len(telling) == 1 and isinstance(telling[0], Constant)
 
 
 def rows_sql(plan: RowsPlan, relation: str) -> str:

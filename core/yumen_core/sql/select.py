@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 from sqlglot import exp
 
@@ -19,7 +20,13 @@ from yumen_core.sql.keys import key_of, key_ref
 from yumen_core.sql.layout import build_layout, check_summable
 from yumen_core.sql.operators import TypeFault
 from yumen_core.sql.plan import Function, Key, Ordering, Output, Plan
-from yumen_core.sql.rows import MAX_VARIABLES, RowsPlan, RowVariable, row_variable
+from yumen_core.sql.rows import (
+    MAX_VARIABLES,
+    RowsPlan,
+    RowVariable,
+    check_readable,
+    row_variable,
+)
 from yumen_core.sql.scalar import AGGREGATES, Reader, RowReader, identifier, near, only
 from yumen_core.sql.schema import TableSchema
 from yumen_core.sql.source import Source
@@ -77,7 +84,9 @@ def parse_rows(sql: str, catalogue: Mapping[str, TableSchema]) -> RowsPlan:
         if isinstance(node, exp.Star):
             raise source.unsupported(node, "name the expressions")
         expr = reader.read(node)
-        variables.append(row_variable(written or name_of(expr, (), ()), expr))
+        name = written or name_of(expr, (), ())
+        reader.typed(node, partial(_readable, name, expr), ())
+        variables.append(row_variable(name, expr))
     if len(variables) > MAX_VARIABLES:
         raise CallError(
             "sql_too_large", f"expected at most {MAX_VARIABLES} variables, got {len(variables)}"
@@ -92,6 +101,11 @@ def parse_rows(sql: str, catalogue: Mapping[str, TableSchema]) -> RowsPlan:
         chosen = condition
         reader.typed(where.this, lambda: _boolean(chosen), ())
     return RowsPlan(schema, condition, tuple(variables))
+
+
+def _readable(name: str, expr: Expr) -> Expr:
+    check_readable(name, expr)
+    return expr
 
 
 def _boolean(expr: Expr) -> Expr:

@@ -79,6 +79,19 @@ class Rows:
         return self._kept[key]  # type: ignore[return-value]
 
 
+def check_groups(names: Sequence[str], counts: Sequence[int], threshold: int) -> None:
+    """Raise `StateError` (`too_few_rows`) where a subgroup that the statement builds inside one of
+    the variables `names` has rows, but fewer than `threshold` (ADR 5)."""
+    for name, count in zip(names, counts, strict=True):
+        if 0 < count < threshold:
+            raise StateError(
+                "too_few_rows",
+                f"expected the table's threshold of rows, or none, in each branch and term of "
+                f"`{name}`, got fewer",
+                remedy="use a condition or a column by itself, or merge branches",
+            )
+
+
 def check_finite(name: str, values: Reals) -> None:
     """Raise `StateError` (`data_values`) where a value present is infinite. NaN means missing."""
     if np.isinf(values).any():

@@ -19,13 +19,15 @@ from yumen_core.sql import (
     Plan,
     RowsPlan,
     TableSchema,
+    built_groups,
+    built_groups_sql,
     local_cells,
     local_sql,
     needs_centring,
     read_rows,
     rows_sql,
 )
-from yumen_core.statistics.rows import Rows
+from yumen_core.statistics.rows import Rows, check_groups
 
 from yumen_node.datasets.declaration import TableDeclaration
 from yumen_node.datasets.loading import TABLE, load_rows
@@ -92,14 +94,19 @@ class Dataset:
                 rows = cursor.execute(local_sql(plan, TABLE, centred=True)).fetchall()
         return local_cells(plan, rows, centred=centred)
 
-    def rows(self, plan: RowsPlan, *, timeout_s: float) -> Rows:
+    def rows(self, plan: RowsPlan, *, threshold: int, timeout_s: float) -> Rows:
         """The rows that a statistic is computed over. They stay in this process.
 
-        Raises as `cells`.
+        Raises as `cells`, and `StateError` (`too_few_rows`) where the statement builds a subgroup
+        with rows here, but fewer than `threshold`.
         """
         if plan.schema.digest != self.schema.digest:
             raise StateError("state", f"expected a plan of the table `{self.schema.name}` as held")
+        groups = built_groups(plan)
         with self._cursor(timeout_s) as cursor:
+            if groups:
+                counted = cursor.execute(built_groups_sql(plan, TABLE)).fetchall()[0]
+                check_groups([name for name, _ in groups], counted, threshold)
             fetched = cursor.execute(rows_sql(plan, TABLE)).fetchnumpy()
         columns = {name: c for name, c in fetched.items() if isinstance(c, np.ndarray)}
         numbers, codes = read_rows(plan, columns)

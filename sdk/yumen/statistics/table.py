@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Self
 
 import sqlglot
 from sqlglot import exp
@@ -45,19 +46,20 @@ class Table:
         """The table's columns, then those added by `assign`."""
         return [*(column.name for column in self._source.schema.columns), *self._derived]
 
-    def where(self, condition: str) -> Table:
+    def where(self, condition: str) -> Self:
         """The rows that fulfil an SQL condition as well."""
         condition = self.sql(condition)
         both = f"({self._where}) AND ({condition})" if self._where else condition
-        return Table(self._source, where=both, derived=self._derived)
+        return type(self)(self._source, where=both, derived=self._derived)
 
-    def assign(self, **expressions: str) -> Table:
+    def assign(self, **expressions: str) -> Self:
         """The table with columns computed in each row, each an SQL expression."""
         added = {name: self.sql(text) for name, text in expressions.items()}
         for name in added:
             if self._source.schema.find(name) is not None:
                 raise CallError("argument", f"expected a new column name, got `{name}`")
-        return Table(self._source, where=self._where, derived={**self._derived, **added})
+        derived = {**self._derived, **added}
+        return type(self)(self._source, where=self._where, derived=derived)
 
     # What the methods in this package are made of ----------------------------------------------
 

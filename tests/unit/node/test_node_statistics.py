@@ -42,7 +42,7 @@ class Table:
         self.count = count
         self.read = 0
 
-    def rows(self, plan: RowsPlan, *, timeout_s: float) -> Rows:
+    def rows(self, plan: RowsPlan, *, threshold: int, timeout_s: float) -> Rows:
         self.read += 1
         ages = np.full(self.count, float(AGE))
         return Rows(self.count, {"age": ages}, {"sex": np.zeros(self.count, np.int32)})

@@ -220,6 +220,8 @@ def _chained(frame: pd.DataFrame, rounds: int) -> pd.DataFrame:
 @given(st.integers(0, 1_000), st.integers(1, 6), st.integers(3, 4))
 def test_regressions_stand_in_as_on_the_pooled_rows(seed: int, rounds: int, parts: int) -> None:
     frame = _frame(1200, seed, missing=0.3)
+    for part in split(frame, parts, seed):  # a pattern with few rows at a node is left out there
+        assume(part.groupby([part["b"].isna(), part["d"].isna()]).size().min() >= 12)
     table = impute(_table(frame, seed, parts), COLUMNS, method="regression", rounds=rounds)
     filled = _filled(table, [f"{name}_imputed" for name in COLUMNS]).sort_values("f0")
     expected = _chained(frame, rounds).sort_values("a")

@@ -1,0 +1,167 @@
+"""Sums and cross products of several numbers over the rows that have all of them.
+
+A first round gives counts, sums and sums of squares; a second the cross products of the columns
+centred and scaled as the requester makes of the first, so that nothing cancels (Chan, Golub and
+LeVeque, "Algorithms for computing the sample variance", 1983).
+
+Rows can be told apart by which of some columns are missing: each such pattern is a cell of its own,
+so every row counts with what it has, and no sum mixes patterns of which one has few rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from yumen_core.disclosure import DisclosureRules
+from yumen_core.statistics import arguments as read
+from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
+from yumen_core.statistics.layout import Layout, Reals, count, real
+from yumen_core.statistics.rows import Rows, check_finite
+
+MAX_COLUMNS = 100
+MAX_MISSING = 6
+ROWS_A_COLUMN = 3
+EFFECTIVE_SHARE = 0.5
+CENTRES, SCALES = "centres", "scales"
+_CHUNK_VALUES = 1 << 20
+_SAMPLE = 1_000
+_SMALLEST, _LARGEST = 1e-250, 1e250
+
+
+class Moments:
+    """`variables` are numbers; `missing` those of them that a row may lack, in order; `products` is
+    0 for the first round and 1 for the second.
+
+    A cell is a pattern: bit j of its number is 1 where the j-th of `missing` is missing. In the
+    first round it has rows, sums and sums of squares by variable; in the second rows, sums, and
+    the upper triangle of cross products, row by row, of (x - centre) / scale. What a pattern lacks
+    is 0. A node leaves out a pattern with fewer rows than the threshold or than ROWS_A_COLUMN for
+    each column present, or with a column that few rows make up (`few_behind`).
+    """
+
+    name = "moments"
+    rule: Rule = Rule.WITHHOLD
+
+    def layout(self, arguments: Arguments, variables: Variables) -> Layout:
+        read.only(arguments, "missing", "products", "variables")
+        names = read.texts(arguments, "variables", most=MAX_COLUMNS)
+        missing = read.texts(arguments, "missing", most=MAX_MISSING)
+        products = read.whole(arguments, "products", 0, 1)
+        if not names or len(set(names)) != len(names):
+            raise read.bad("expected one variable or more, each once")
+        if tuple(name for name in names if name in missing) != missing:
+            raise read.bad("expected `missing` among the variables, in their order")
+        for name in names:
+            read.number_variable(variables, name)
+        k = len(names)
+        sums = k + k * (k + 1) // 2 if products else 2 * k
+        inputs = {CENTRES: (k,), SCALES: (k,)} if products else {}
+        return Layout(1 << len(missing), ("rows",), (count(), *[real()] * sums), inputs)
+
+    def compute(
+        self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
+    ) -> Local:
+        names = read.texts(arguments, "variables", most=MAX_COLUMNS)
+        missing = read.texts(arguments, "missing", most=MAX_MISSING)
+        key = (self.name, names, missing, rules.threshold)
+        patterns = rows.kept(key, lambda: _patterns(rows, names, missing, rules))
+        make = _products if read.whole(arguments, "products", 0, 1) else _sums
+        values = [
+            np.concatenate([[float(len(pattern.rows))], make(rows, names, pattern, inputs)])
+            for pattern in patterns
+        ]
+        behind = np.array([[pattern.behind] for pattern in patterns], dtype=np.int64)
+        return Local(behind, np.array(values))
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The rows (places) of one pattern, which variables they have, and how many rows count."""
+
+    rows: npt.NDArray[np.int64]
+    present: npt.NDArray[np.bool_]
+    behind: int
+
+
+def few_differ(values: Reals, threshold: int) -> bool:
+    """Whether fewer rows than the threshold, but some, differ from the one value of all others:
+    any sum would tell about those few. Where all but fewer than `threshold` rows agree, so do most
+    of any 2 * threshold + 1 of them."""
+    if not len(values):
+        return False
+    some = np.sort(values[: 2 * threshold + 1])
+    return 0 < int(np.count_nonzero(values != some[len(some) // 2])) < threshold
+
+
+def few_behind(values: Reals, threshold: int) -> bool:
+    """Whether few rows differ from the others, or make up nearly all of the column's spread: the
+    effective number of rows (Kish, "Survey Sampling", 1965, section 11.7) behind the distances d
+    from the middle, (sum d)^2 / sum d^2, is below EFFECTIVE_SHARE of the threshold. One row could
+    be read off such a column's sum."""
+    if not len(values) or few_differ(values, threshold):
+        return bool(len(values))
+    some = np.sort(values[:: len(values) // _SAMPLE + 1])
+    with np.errstate(all="ignore"):
+        distances = np.abs(values - some[len(some) // 2])
+        total, squares = float(distances.sum()), float(distances @ distances)
+        if total == 0.0:
+            return False
+        if not _SMALLEST < squares < _LARGEST:
+            distances = distances / distances.max()  # no number where one is beyond range
+            total, squares = float(distances.sum()), float(distances @ distances)
+    return not total**2 >= EFFECTIVE_SHARE * threshold * squares
+
+
+def _patterns(
+    rows: Rows, names: tuple[str, ...], missing: tuple[str, ...], rules: DisclosureRules
+) -> list[Pattern]:
+    for name in names:
+        check_finite(name, rows.number(name))
+    chosen = np.flatnonzero(rows.complete([name for name in names if name not in missing]))
+    pattern = np.zeros(len(chosen), dtype=np.int64)
+    for bit, name in enumerate(missing):
+        pattern |= np.isnan(rows.number(name)[chosen]).astype(np.int64) << bit
+    found = []
+    for cell in range(1 << len(missing)):
+        places = chosen[pattern == cell]
+        absent = [name for bit, name in enumerate(missing) if cell >> bit & 1]
+        present = np.array([name not in absent for name in names])
+        few = len(places) < ROWS_A_COLUMN * int(present.sum()) or any(
+            few_behind(rows.number(name)[places], rules.threshold)
+            for name in names
+            if name not in absent
+        )
+        found.append(Pattern(places, present, 0 if few else len(places)))
+    return found
+
+
+def _sums(rows: Rows, names: tuple[str, ...], pattern: Pattern, _: Inputs) -> Reals:
+    sums, squares = np.zeros(len(names)), np.zeros(len(names))
+    for at in np.flatnonzero(pattern.present):
+        x = rows.number(names[at])[pattern.rows]
+        with np.errstate(over="ignore"):  # a sum that is not finite is refused later
+            sums[at], squares[at] = x.sum(), x @ x
+    return np.concatenate([sums, squares])
+
+
+def _products(rows: Rows, names: tuple[str, ...], pattern: Pattern, inputs: Inputs) -> Reals:
+    k = len(names)
+    sums, products = np.zeros(k), np.zeros((k, k))
+    for part in _chunks(pattern.rows, k):
+        z = np.zeros((k, len(part)))
+        with np.errstate(all="ignore"):  # likewise
+            for at in np.flatnonzero(pattern.present):
+                z[at] = (rows.number(names[at])[part] - inputs[CENTRES][at]) / inputs[SCALES][at]
+            sums += z.sum(axis=1)
+            products += z @ z.T
+    return np.concatenate([sums, products[np.triu_indices(k)]])
+
+
+def _chunks(places: npt.NDArray[np.int64], width: int) -> Iterator[npt.NDArray[np.int64]]:
+    step = max(1, _CHUNK_VALUES // width)
+    for start in range(0, len(places), step):
+        yield places[start : start + step]

@@ -1,0 +1,131 @@
+"""A statistic's rows: what its statement may read, and the subgroups it builds."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pytest
+from sql_tables import PEOPLE, Row, held_table
+from yumen_core.errors import CallError, StateError
+from yumen_core.sql import (
+    RowsPlan,
+    built_groups,
+    built_groups_sql,
+    parse_rows,
+    read_rows,
+    rows_sql,
+)
+from yumen_core.statistics.rows import check_groups
+
+
+def plan(sql: str) -> RowsPlan:
+    return parse_rows(sql, {"people": PEOPLE})
+
+
+def person(**values: object) -> Row:
+    row: dict[str, object] = {column.name: None for column in PEOPLE.columns}
+    row |= {"sex": "female", "age": 50, **values}
+    return tuple(row.values())
+
+
+def groups(sql: str, rows: list[Row]) -> dict[str, list[int]]:
+    asked = plan(sql)
+    with duckdb.connect() as database:
+        held_table(database, "held", PEOPLE, rows)
+        counted = database.execute(built_groups_sql(asked, "held")).fetchall()[0]
+    found: dict[str, list[int]] = {}
+    for (name, _), count in zip(built_groups(asked), counted, strict=True):
+        found.setdefault(name, []).append(count)
+    return found
+
+
+def test_numbers_and_levels_come_as_they_are_held() -> None:
+    asked = plan(
+        "SELECT age, cost, bmi * 2 AS double, smoker, 城市, stage, age > 50 AS old, "
+        "CASE WHEN age < 50 THEN 'young' ELSE 'old' END AS band FROM people WHERE age > 1"
+    )
+    rows = [
+        person(age=60, cost="12.50", bmi=20.5, smoker=True, 城市="天水", stage=-3),
+        person(age=40),
+        person(age=0),
+    ]
+    with duckdb.connect() as database:
+        held_table(database, "held", PEOPLE, rows)
+        fetched = database.execute(rows_sql(asked, "held")).fetchnumpy()
+    numbers, codes = read_rows(asked, fetched)  # type: ignore[arg-type]
+    shown = {name: [None if np.isnan(x) else x for x in v] for name, v in numbers.items()}
+    assert shown == {
+        "age": [60, 40],
+        "cost": [12.5, None],
+        "double": [41, None],
+        "smoker": [1, None],
+        "stage": [-3, None],
+        "old": [1, 0],
+    }
+    assert {name: v.tolist() for name, v in codes.items()} == {
+        "smoker": [1, -1],
+        "城市": [1, -1],
+        "stage": [3, -1],
+        "old": [1, 0],
+        "band": [1, 0],
+    }
+    assert [v.levels for v in asked.variables][-1] == ("young", "old")
+
+
+@pytest.mark.parametrize(
+    ("sql", "code", "words"),
+    [
+        ("SELECT AVG(age) FROM people", "sql_unsupported", "AVG stands in SELECT, HAVING or"),
+        ("SELECT age FROM people GROUP BY age", "sql_unsupported", "one SELECT with WHERE"),
+        ("SELECT age FROM people LIMIT 3", "sql_unsupported", "one SELECT with WHERE"),
+        ("SELECT age AS x, chol AS x FROM people", "sql_unsupported", "distinct names"),
+        ("SELECT note FROM people", "sql_type", "`note` cannot be used in a statistic"),
+        ("SELECT * FROM people", "sql_unsupported", "name the expressions"),
+        ("SELECT age FROM people WHERE age", "sql_type", "WHERE"),
+        ("SELECT 1 / (age + 1) AS x FROM people", "sql_type",
+         "in a statistic a divisor is a number or a column"),
+    ],
+)  # fmt: skip
+def test_what_a_row_statement_may_not_be(sql: str, code: str, words: str) -> None:
+    with pytest.raises(CallError) as caught:
+        plan(sql)
+    assert caught.value.code == code
+    assert words in caught.value.message
+
+
+PICKED = "CASE WHEN age = 37 THEN 1000000 * chol ELSE chol END"
+
+
+@pytest.mark.parametrize(
+    ("expression", "counts"),
+    [
+        (PICKED, {"x": [21, 1, 20]}),
+        (f"chol + {PICKED}", {"x": [21, 1, 20, 21]}),
+        ("CASE WHEN age = 37 THEN chol ELSE 0 END", {"x": [1]}),
+        ("CASE WHEN age = 37 THEN 1 ELSE 0 END", {}),
+        ("age = 37", {}),
+        ("(chol - 240) / 40", {"x": [21]}),
+        ("CASE WHEN bmi IS NULL THEN 25.0 ELSE bmi END", {}),
+        ("CASE WHEN bmi IS NULL THEN 1000.0 ELSE bmi END", {"x": [21, 21, 0]}),
+        ("CASE WHEN age = 37 THEN 25.0 ELSE bmi END", {"x": [1, 1, 20]}),
+    ],
+)
+def test_the_subgroups_inside_a_variable_are_counted(
+    expression: str, counts: dict[str, list[int]]
+) -> None:
+    rows = [person(age=37, chol=200), *(person(age=50 + at, chol=230) for at in range(20))]
+    sql = f"SELECT {expression} AS x FROM people"
+    found = groups(sql, rows) if built_groups(plan(sql)) else {}
+    assert {name: sorted(v) for name, v in found.items()} == {
+        name: sorted(v) for name, v in counts.items()
+    }
+
+
+def test_a_subgroup_with_few_rows_refuses_the_run() -> None:
+    check_groups(["x", "y"], [0, 10], 10)
+    with pytest.raises(StateError) as caught:
+        check_groups(["x", "y"], [10, 9], 10)
+    assert caught.value.code == "too_few_rows"
+    assert caught.value.message == (
+        "expected the table's threshold of rows, or none, in each branch and term of `y`, got fewer"
+    )
