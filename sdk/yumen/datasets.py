@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import overload
 
 from yumen_core.errors import CallError
 from yumen_core.jobs.descriptor import NodeDescriptor, PublishedTable
-from yumen_core.sql.schema import Column, TableSchema, decimal_text
+from yumen_core.sql.schema import Bound, Column, TableSchema, decimal_text
 
 from yumen.display import Grid, counted, format_value, html, plain, short_name
 
@@ -151,17 +152,21 @@ def values_text(column: Column) -> str:
         listed = [format_value(value) for value in column.domain[:MAX_LISTED_VALUES]]
         more = len(column.domain) - len(listed)
         return ", ".join(listed) + (f" and {more} more" if more else "")
-    lower = None if column.lower is None else decimal_text(column.lower)
-    upper = None if column.upper is None else decimal_text(column.upper)
+    lower = None if column.lower is None else _bound(column.lower)
+    upper = None if column.upper is None else _bound(column.upper)
     match lower, upper:
         case None, None:
             return ""
         case _, None:
-            return f"{lower} or more"
+            return f"{lower} or {'later' if column.type.temporal else 'more'}"
         case None, _:
-            return f"{upper} or less"
+            return f"{upper} or {'earlier' if column.type.temporal else 'less'}"
         case _:
             return f"{lower} to {upper}"
+
+
+def _bound(bound: Bound) -> str:
+    return decimal_text(bound) if isinstance(bound, Decimal) else format_value(bound)
 
 
 def _type(column: Column) -> str:

@@ -15,6 +15,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from decimal import Decimal
 
 from rich.cells import cell_len, set_cell_size
@@ -134,8 +135,20 @@ def format_numbers(values: Sequence[float | None]) -> list[str]:
     return texts
 
 
+def format_moments(values: Sequence[datetime | None]) -> list[str]:
+    """Timestamps of one column: all to the day, the minute, the second or the microsecond, as the
+    finest among them needs. A missing value is "null"."""
+    present = [v for v in values if v is not None]
+    if all(v.time() == time() for v in present):
+        return ["null" if v is None else v.date().isoformat() for v in values]
+    finest = "microseconds" if any(v.microsecond for v in present) else "minutes"
+    if finest == "minutes" and any(v.second for v in present):
+        finest = "seconds"
+    return ["null" if v is None else v.isoformat(" ", finest) for v in values]
+
+
 def format_value(value: object) -> str:
-    """One value that is no float: text as it is, `true`, `false`, `null`."""
+    """One value that is no float: text as it is, `true`, `false`, `null`, `2020-01-31`."""
     match value:
         case None:
             return "null"
@@ -143,6 +156,8 @@ def format_value(value: object) -> str:
             return "true" if value else "false"
         case Decimal():
             return format(value, "f")
+        case datetime():
+            return format_moments([value])[0]
         case _:
             return str(value)
 

@@ -7,7 +7,7 @@ and largest value roughly. An institution writes its declaration by hand instead
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -22,9 +22,10 @@ from yumen_core.sql.schema import (
     ColumnType,
     DomainValue,
     TableSchema,
-    decimal_text,
+    bound_text,
 )
 
+from yumen import _moments
 from yumen._tables import read_table
 
 if TYPE_CHECKING:
@@ -46,19 +47,24 @@ class _Kind(StrEnum):
     FLOAT = "fractional numbers"
     DECIMAL = "decimal numbers"
     TEXT = "text"
+    DATE = "dates"
+    TIMESTAMP = "dates with times"
 
 
+_MOMENTS = frozenset({_Kind.DATE, _Kind.TIMESTAMP})
 _NUMBERS = frozenset({_Kind.INTEGER, _Kind.WHOLE, _Kind.FLOAT, _Kind.DECIMAL})
 
 
 @dataclass(frozen=True)
 class _Part:
-    """One node's column, its missing values dropped."""
+    """One node's column, its missing values dropped. `text` is what dates were read from, if
+    from text: beside a node whose text is no date, they are text."""
 
     node: str
     kind: _Kind
     values: pa.ChunkedArray
     missing: bool
+    text: pa.ChunkedArray | None = None
 
 
 def infer_declaration(name: str, frames: Mapping[str, Source]) -> dict[str, object]:
@@ -71,7 +77,9 @@ def infer_declaration(name: str, frames: Mapping[str, Source]) -> dict[str, obje
     it applies, `scale`, `domain` or `bounds`. Integers with at most 20 distinct values over all
     nodes and texts with at most 100 get their domain, other numbers bounds that are rounded
     outward. Floats that are whole numbers with some missing, as pandas reads integers with gaps,
-    become integers.
+    become integers. Timestamps that are all midnights become dates; so does text that is all dates
+    such as 2020-01-31. Bounds of dates and timestamps are whole months, or whole years where they
+    span ten years; times with a zone count in UTC.
 
     Raises `CallError` (`argument`, `table_declaration`) naming column and node: columns that
     differ between nodes, values of mixed or unsupported types, a column without any value.
@@ -118,12 +126,17 @@ def _part(node: str, column: str, values: pa.ChunkedArray) -> _Part:
         finite = values.filter(pc.is_finite(values))
         missing = missing or len(finite) < len(values)
         values = finite
+    moments = _moments.read(values)
+    if moments is not None:
+        kind = _Kind.DATE if _moments.are_midnights(moments) else _Kind.TIMESTAMP
+        text = None if pa.types.is_temporal(values.type) else values
+        return _Part(node, kind, moments, missing, text)
     return _Part(node, _kind(node, column, values, missing), values, missing)
 
 
 def _kind(node: str, column: str, values: pa.ChunkedArray, missing: bool) -> _Kind:
     kind = values.type
-    if len(values) == 0 and not pa.types.is_temporal(kind):
+    if len(values) == 0:
         return _Kind.EMPTY
     if pa.types.is_boolean(kind):
         return _Kind.BOOLEAN
@@ -138,9 +151,9 @@ def _kind(node: str, column: str, values: pa.ChunkedArray, missing: bool) -> _Ki
     temporal = pa.types.is_temporal(kind)
     raise CallError(
         "argument",
-        f"expected numbers, text or booleans in column `{column}` at node `{node}`, "
-        f"got {'dates or times' if temporal else f'`{kind}`'}",
-        remedy="turn it into a number, such as the year, or into text, or leave it out",
+        f"expected numbers, text, booleans, dates or timestamps in column `{column}` at node "
+        f"`{node}`, got {'times or durations' if temporal else f'`{kind}`'}",
+        remedy="turn it into a number, such as minutes, or into text, or leave it out",
     )
 
 
@@ -150,6 +163,7 @@ def _is_whole(values: pa.ChunkedArray) -> bool:
 
 
 def _column(name: str, parts: Sequence[_Part]) -> Column:
+    parts = _settled(parts)
     kind = _common_kind(name, parts)
     nullable = any(part.missing for part in parts)
     parts = [part for part in parts if part.kind is not _Kind.EMPTY]
@@ -158,6 +172,10 @@ def _column(name: str, parts: Sequence[_Part]) -> Column:
             return Column(name, ColumnType.BOOLEAN, nullable=nullable)
         case _Kind.TEXT:
             return Column(name, ColumnType.TEXT, domain=_text_domain(parts), nullable=nullable)
+        case _Kind.DATE | _Kind.TIMESTAMP:
+            return _moments.column(
+                name, [part.values for part in parts], kind is _Kind.DATE, nullable
+            )
         case _Kind.INTEGER:
             return _integer_column(name, parts, nullable)
         case _Kind.DECIMAL:
@@ -171,8 +189,19 @@ def _column(name: str, parts: Sequence[_Part]) -> Column:
             return Column(name, ColumnType.FLOAT, lower=lower, upper=upper, nullable=nullable)
 
 
+def _settled(parts: Sequence[_Part]) -> list[_Part]:
+    """`parts` with dates that were read from text as text again, where another node's are none."""
+    if all(part.kind is not _Kind.TEXT for part in parts):
+        return list(parts)
+    return [
+        part if part.text is None else replace(part, kind=_Kind.TEXT, values=part.text, text=None)
+        for part in parts
+    ]
+
+
 def _common_kind(column: str, parts: Sequence[_Part]) -> _Kind:
-    """The one kind of a column: integers give way to decimals, and both to fractions."""
+    """The one kind of a column: integers give way to decimals, both to fractions, dates to
+    timestamps."""
     full = [part for part in parts if part.kind is not _Kind.EMPTY]
     if not full:
         nodes = ", ".join(f"`{part.node}`" for part in parts)
@@ -188,6 +217,8 @@ def _common_kind(column: str, parts: Sequence[_Part]) -> _Kind:
             whole = all(_is_whole(part.values) for part in full if part.kind is _Kind.FLOAT)
             return _Kind.INTEGER if mixed and whole and _Kind.DECIMAL not in kinds else _Kind.FLOAT
         return _Kind.DECIMAL if _Kind.DECIMAL in kinds else _Kind.INTEGER
+    if kinds == _MOMENTS:
+        return _Kind.TIMESTAMP
     for part in full[1:]:
         same = part.kind is full[0].kind or {part.kind, full[0].kind} <= _NUMBERS
         if not same:
@@ -271,8 +302,8 @@ def _declared(column: Column) -> dict[str, object]:
         declared["domain"] = list(column.domain)
     if column.lower is not None and column.upper is not None:
         declared["bounds"] = {
-            "lower": decimal_text(column.lower),
-            "upper": decimal_text(column.upper),
+            "lower": bound_text(column.lower),
+            "upper": bound_text(column.upper),
         }
     declared["nullable"] = column.nullable
     return declared

@@ -231,9 +231,10 @@ class _Files:
             import pyarrow.parquet as pq
 
             pq.write_table(as_declared(read_table(node, source), shared), data)
-        # JSON is YAML, and keeps every text as text.
+        # JSON is YAML, and keeps every text as text; bounds that are dates become text.
         document = {**shared, "source": {"type": file_type(data), "path": str(data)}}
-        return _written(folder / "table.yaml", json.dumps(document, ensure_ascii=False, indent=1))
+        text = json.dumps(document, ensure_ascii=False, indent=1, default=str)
+        return _written(folder / "table.yaml", text)
 
     def policies(self, node: str, given: Sequence[str | os.PathLike[str]]) -> tuple[Path, ...]:
         paths = []

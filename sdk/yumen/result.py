@@ -14,6 +14,7 @@ from yumen.display import (
     Grid,
     counted,
     format_bytes,
+    format_moments,
     format_numbers,
     format_value,
     html,
@@ -56,8 +57,9 @@ class Result:
 
     Raises `CallError` where the two tables differ in shape.
 
-    `len`, iteration over rows as dicts, `columns`, `to_pandas` and `to_arrow` read it; printing it
-    shows the table, the nodes in and out, and what was held back.
+    `len`, iteration over rows as dicts (dates are `datetime.date`, timestamps
+    `datetime.datetime`), `columns`, `to_pandas` and `to_arrow` read it; printing it shows the
+    table, the nodes in and out, and what was held back.
     """
 
     def __init__(
@@ -111,11 +113,12 @@ class Result:
         """The table as a pandas frame.
 
         An integer or boolean column with missing values takes pandas' nullable type, so that a
-        large sum is not rounded to a float; decimals are `decimal.Decimal` objects.
+        large sum is not rounded to a float; decimals are `decimal.Decimal` objects; dates and
+        timestamps are pandas' `datetime64` without a zone.
         """
         import pandas as pd  # takes most of a second, and many callers never need it
 
-        frame = pd.DataFrame(self._table.to_pandas())
+        frame = pd.DataFrame(self._table.to_pandas(date_as_object=False))
         for name in self._table.column_names:
             column = self._table[name]
             if not column.null_count:
@@ -153,8 +156,12 @@ class Result:
         """The column as texts; a value on fewer nodes than its row carries their number, as [3]."""
         column = self._table[name]
         values = column.to_pylist()
-        is_float = pa.types.is_floating(column.type)
-        texts = format_numbers(values) if is_float else [format_value(v) for v in values]
+        if pa.types.is_floating(column.type):
+            texts = format_numbers(values)
+        elif pa.types.is_timestamp(column.type):
+            texts = format_moments(values)
+        else:
+            texts = [format_value(v) for v in values]
         counts = self._counts(name)
         marks = [f" [{count}]" if count else "" for count in self._fewer(name)]
         width = max((len(mark) for mark in marks), default=0)

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from yumen_core.sql.schema import decimal_text
+from yumen_core.sql.schema import bound_text
 
 from yumen_cli.failures import short_name
 from yumen_cli.terminal import aligned
@@ -117,7 +117,7 @@ def status_text(address: str, found: Datasets, latest: Jobs) -> str:
 
 
 def column(one: Column) -> dict[str, object]:
-    """A published column; bounds as decimal text, so that they stay exact."""
+    """A published column; bounds as decimal or ISO 8601 text, so that they stay exact."""
     return {
         "name": one.name,
         "type": one.type.value,
@@ -125,8 +125,8 @@ def column(one: Column) -> dict[str, object]:
         "unit": one.unit,
         "meaning": one.meaning,
         "domain": None if one.domain is None else list(one.domain),
-        "lower": None if one.lower is None else decimal_text(one.lower),
-        "upper": None if one.upper is None else decimal_text(one.upper),
+        "lower": None if one.lower is None else bound_text(one.lower),
+        "upper": None if one.upper is None else bound_text(one.upper),
         "grade": one.grade.value,
         "nullable": one.nullable,
     }

@@ -23,6 +23,7 @@ COUNT = "SELECT 科室, COUNT(*) AS n FROM 病人 GROUP BY 科室"
 def run() -> Iterator[Run]:
     """Runs `yumen ...` with the identity and coordinator of a local federation."""
     frame = pd.DataFrame({"科室": ["内科", "外科"] * 20, "年龄": list(range(20, 60))})
+    frame["入院"] = pd.date_range("2020-02-10", periods=40)
     local = yumen.local_federation(dict.fromkeys("abc", frame), table="病人")
     federation = local.start()
     config = yaml.safe_load((local.directory / "coordinator" / "coordinator.yaml").read_text())
@@ -59,12 +60,22 @@ def test_csv_has_the_rows_alone(run: Run) -> None:
     ]
 
 
+def test_dates_in_csv_and_json_are_iso_texts(run: Run) -> None:
+    by_month = "SELECT DATE_TRUNC('month', 入院) AS m, COUNT(*) AS n FROM 病人 GROUP BY m"
+    done = run("query", "-", "--purpose", "research", "--csv", stdin=by_month)
+    assert done.stdout.splitlines()[1:] == ["2020-02-01,60,3", "2020-03-01,60,3"]
+    done = run("query", "-", "--purpose", "research", "--json", stdin=by_month)
+    assert [row["m"] for row in json.loads(done.stdout)["rows"]] == ["2020-02-01", "2020-03-01"]
+
+
 def test_the_catalogue_as_json(run: Run) -> None:
     done = run("datasets", "--json")
     assert done.returncode == 0, done.stderr
     (dataset,) = json.loads(done.stdout)["datasets"]
     assert dataset["name"] == "病人"
     assert len(dataset["nodes"]) == 3
+    admitted = dataset["columns"][2]
+    assert (admitted["type"], admitted["lower"]) == ("date", "2020-02-01")
 
 
 def test_jobs_and_status(run: Run) -> None:

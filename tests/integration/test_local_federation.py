@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,9 @@ def rows(seed: int, count: int) -> pd.DataFrame:
             "sick": draw.random(count) < 0.4,
         }
     )
+    days = pd.to_timedelta(draw.integers(0, 90, count), "D")
+    frame["admitted"] = pd.Timestamp("2023-12-15") + days
+    frame["seen"] = frame["admitted"] + pd.to_timedelta(draw.integers(0, 3000, count), "min")
     frame.loc[0, "city"] = "Xining"
     frame.loc[1::9, "chol"] = np.nan
     return frame
@@ -78,7 +82,11 @@ def test_the_inferred_schema_is_published_by_every_node(fed: yumen.Federation) -
         ("chol", "integer", True),
         ("oldpeak", "float", False),
         ("sick", "boolean", False),
+        ("admitted", "date", False),
+        ("seen", "timestamp", False),
     ]
+    assert heart.column("admitted").lower == date(2023, 12, 1)
+    assert "2023-12-01 to 2024-03-31" in repr(heart)
     assert heart.column("性别").domain == ("女", "男")
 
 
@@ -106,6 +114,25 @@ def test_an_answer_equals_the_pooled_truth(fed: yumen.Federation) -> None:
     assert len(result.participants) == 4
     assert result.ciphertexts == 4
     assert "4 nodes in: a, b, c, d" in repr(result)
+
+
+def test_dates_are_grouped_and_compared_as_pooled(fed: yumen.Federation) -> None:
+    result = fed.query(
+        "SELECT DATE_TRUNC('month', admitted) AS month, COUNT(*) AS n, "
+        "AVG(DATE_DIFF('hour', admitted, seen)) AS hours FROM 心脏 "
+        "WHERE seen < '2024-03-01' AND EXTRACT(ISODOW FROM admitted) <= 5 GROUP BY 1 ORDER BY 1",
+        purpose="public-health",
+    )
+    rows = pd.concat(FRAMES.values())
+    rows = rows[(rows["seen"] < "2024-03-01") & (rows["admitted"].dt.dayofweek < 5)]
+    hours = (rows["seen"].dt.floor("h") - rows["admitted"]) // pd.Timedelta(hours=1)
+    months = rows["admitted"].dt.to_period("M").dt.start_time
+    truth = hours.groupby(months).agg(["size", "mean"])
+    frame = result.to_pandas()
+    assert frame["month"].tolist() == truth.index.tolist()
+    assert frame["n"].tolist() == truth["size"].tolist()
+    np.testing.assert_allclose(frame["hours"], truth["mean"], rtol=1e-9)
+    assert next(iter(result))["month"] == date(2023, 12, 1)
 
 
 def test_a_city_of_one_patient_a_node_has_no_row(fed: yumen.Federation) -> None:

@@ -15,6 +15,7 @@ from yumen_core.sql.expression import (
     Op,
 )
 from yumen_core.sql.plan import Function, Key, Plan
+from yumen_core.sql.temporal_render import render_moment
 
 
 def name_of(
@@ -65,6 +66,8 @@ def _literal(constant: Constant) -> str:
         return str(value).upper()
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
+    if constant.kind.temporal:
+        return render_moment(constant)
     if constant.kind is Kind.DECIMAL:
         return str(Decimal(int(value)).scaleb(-constant.scale))
     return repr(value)
@@ -82,6 +85,14 @@ def _applied(node: Apply, args: list[str]) -> str:
             return f"{args[0]} IS NULL"
         case Op.IN:
             return f"{args[0]} IN ({', '.join(args[1:])})"
+        case Op.EXTRACT:
+            return f"EXTRACT({args[0].strip(chr(39)).upper()} FROM {args[1]})"
+        case Op.DATE_TRUNC | Op.DATE_DIFF:
+            return f"{node.op.upper()}({', '.join(args)})"
+        case Op.DATE_ADD:
+            return f"({args[1]} + INTERVAL {args[2]} {args[0].strip(chr(39)).upper()})"
+        case Op.TO_DATE | Op.TO_TIMESTAMP:
+            return f"CAST({args[0]} AS {node.kind.upper()})"
         case Op.CASE:
             whens = zip(args[:-1:2], args[1:-1:2], strict=True)
             text = " ".join(f"WHEN {condition} THEN {value}" for condition, value in whens)

@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
+from yumen_core.sql import temporal_evaluate
 from yumen_core.sql.expression import (
+    TEMPORAL,
     Apply,
     Constant,
     Expr,
@@ -77,6 +79,8 @@ def _apply(node: Apply, value: Callable[[Expr], Cell]) -> Cell:
     args = [value(arg) for arg in node.args]
     if None in args:
         return None
+    if node.op in TEMPORAL:
+        return temporal_evaluate.apply(node, [n for n in args if isinstance(n, int)])
     return _strict(node, args)
 
 

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     FLOAT = "float"
     BOOLEAN = "boolean"
     TEXT = "text"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
     NULL = "null"
 
     @property
@@ -34,9 +36,14 @@ class Kind(StrEnum):
     def numeric(self) -> bool:
         return self.exact or self is Kind.FLOAT
 
+    @property
+    def temporal(self) -> bool:
+        return self in (Kind.DATE, Kind.TIMESTAMP)
+
 
 class Op(StrEnum):
-    """Operators of `Apply`. CASE has the arguments condition, value, ..., otherwise."""
+    """Operators of `Apply`. CASE has the arguments condition, value, ..., otherwise; the operators
+    with a unit or part of the calendar have its name, a text, as the first."""
 
     ADD = "+"
     SUB = "-"
@@ -57,9 +64,16 @@ class Op(StrEnum):
     IN = "in"
     LIKE = "like"
     CASE = "case"
+    EXTRACT = "extract"
+    DATE_TRUNC = "date_trunc"
+    DATE_DIFF = "date_diff"
+    DATE_ADD = "date_add"
+    TO_DATE = "to date"
+    TO_TIMESTAMP = "to timestamp"
 
 
 COMPARISONS = (Op.EQ, Op.NE, Op.LT, Op.LE, Op.GT, Op.GE)
+TEMPORAL = (Op.EXTRACT, Op.DATE_TRUNC, Op.DATE_DIFF, Op.DATE_ADD, Op.TO_DATE, Op.TO_TIMESTAMP)
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,8 @@ class Expr:
     """What every expression states: its type, its bounds (None: unbounded), whether NULL occurs.
 
     `scale` counts decimal digits (`decimal` only, else 0). Exact values are carried as integers
-    scaled by 10**scale.
+    scaled by 10**scale, dates and timestamps, in bounds and constants too, as the whole numbers of
+    `temporal`.
     """
 
     kind: Kind
@@ -83,7 +98,8 @@ class ColumnRef(Expr):
 
 @dataclass(frozen=True)
 class Constant(Expr):
-    """A literal: `value` is an int scaled by 10**scale, a float, a bool, a text, or None."""
+    """A literal: `value` is an int (scaled by 10**scale, or days, or microseconds), a float, a
+    bool, a text, or None."""
 
     value: int | float | bool | str | None
 

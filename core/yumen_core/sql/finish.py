@@ -243,6 +243,10 @@ def _array(output: Output, values: list[Cell]) -> pa.Array:
         return pa.array(values, type=pa.bool_())
     if expr.kind is Kind.FLOAT:
         return pa.array(values, type=pa.float64())
+    if expr.kind is Kind.DATE:
+        return pa.array(values, type=pa.int32()).view(pa.date32())
+    if expr.kind is Kind.TIMESTAMP:
+        return pa.array(values, type=pa.int64()).view(pa.timestamp("us"))
     whole = [None if value is None else _scaled(output, value) for value in values]
     small = all(value is None or -_INT64 <= value < _INT64 for value in whole)
     if expr.kind is Kind.INTEGER and small:

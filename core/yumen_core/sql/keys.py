@@ -15,6 +15,7 @@ from yumen_core.sql.expression import (
 from yumen_core.sql.operators import TypeFault, is_literal
 from yumen_core.sql.plan import Key
 from yumen_core.sql.schema import DomainValue
+from yumen_core.sql.temporal_keys import temporal_key
 
 _ADVICE = (
     "group by a column with a declared domain, a condition, or a CASE whose results are text, "
@@ -34,6 +35,9 @@ def bands(column: str) -> str:
 def key_of(expr: Expr) -> Key:
     """The group key of an expression over a row. Raises `TypeFault` where its values are not
     known beforehand."""
+    over_dates = temporal_key(expr)
+    if over_dates is not None:
+        return over_dates
     if isinstance(expr, ColumnRef) and expr.column.domain is not None:
         return Key(expr, expr.column.domain, expr.nullable)
     if isinstance(expr, ColumnRef) and expr.kind is not Kind.BOOLEAN:
@@ -48,7 +52,8 @@ def key_of(expr: Expr) -> Key:
 
 def key_ref(keys: tuple[Key, ...], index: int) -> KeyRef:
     expr = keys[index].expr
-    return KeyRef(expr.kind, expr.scale, None, keys[index].nullable, index)
+    bounds = expr.bounds if expr.kind.temporal else None
+    return KeyRef(expr.kind, expr.scale, bounds, keys[index].nullable, index)
 
 
 def _labels(case: Apply) -> tuple[DomainValue, ...]:

@@ -45,6 +45,8 @@ def check_summable(function: Function, argument: Expr) -> None:
         hint = ""
         if argument.kind is Kind.BOOLEAN:
             hint = "; write CASE WHEN condition THEN 1 ELSE 0 END"
+        if argument.kind.temporal:
+            hint = "; write DATE_DIFF('day', DATE '2000-01-01', ...) for days since a date"
         raise TypeFault(f"{function.upper()} takes a number, got {argument.kind}{hint}")
     if argument.bounds is None:
         raise TypeFault(why_unbounded(argument))

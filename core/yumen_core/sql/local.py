@@ -22,6 +22,7 @@ import numpy.typing as npt
 from yumen_core.errors import StateError
 from yumen_core.sql import operators
 from yumen_core.sql.expression import Apply, ColumnRef, Constant, Expr, Kind, Op
+from yumen_core.sql.grouping import is_by_value
 from yumen_core.sql.plan import Behind, Key, Plan, SumKind, Value
 from yumen_core.sql.render import render, render_key
 from yumen_core.sql.storage import identifier
@@ -105,7 +106,7 @@ def local_cells(
 def key_places(key: Key) -> dict[object, int]:
     """The position of each value of a key as `render_key` gives it; NULL (None) comes last."""
     held: Iterable[object] = range(len(key.domain))
-    if isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.INTEGER:
+    if is_by_value(key.expr):
         held = key.domain
     elif isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.BOOLEAN:
         held = [int(value) for value in key.domain]
@@ -280,7 +281,7 @@ def _join_key(plan: Plan, at: int) -> str:
     if not key.nullable:
         return text
     absent = len(key.domain)
-    if isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.INTEGER:
+    if is_by_value(key.expr):
         absent = max(int(value) for value in key.domain) + 1
     return f"coalesce(CAST({text} AS HUGEINT), {absent})"
 

@@ -15,6 +15,7 @@ from functools import cached_property
 from yumen_core import canonical
 from yumen_core.canonical import Json
 from yumen_core.sql.expression import ColumnRef, Expr, to_json, walk
+from yumen_core.sql.grouping import exact_column, exact_columns
 from yumen_core.sql.schema import DomainValue, TableSchema
 
 PLAN_VERSION = 1
@@ -95,7 +96,8 @@ class Key:
     """One group key: `expr` takes the values of `domain`, and NULL where `nullable`.
 
     A cell's number is the mixed-radix number of its key positions, the first key most significant;
-    NULL comes last among the positions of its key.
+    NULL comes last among the positions of its key. Dates and timestamps are in a domain as the
+    whole numbers of `temporal`.
     """
 
     expr: Expr
@@ -165,12 +167,12 @@ class Plan:
     @cached_property
     def group_by(self) -> frozenset[str]:
         """Columns that are group keys by their exact value."""
-        return _columns(key.expr for key in self.keys if isinstance(key.expr, ColumnRef))
+        return exact_columns(key.expr for key in self.keys)
 
     @cached_property
     def group_bands(self) -> frozenset[str]:
-        """Columns that are grouped in bands: in a CASE or a condition."""
-        return _columns(key.expr for key in self.keys if not isinstance(key.expr, ColumnRef))
+        """Columns that are grouped in bands: in a CASE, a condition, or by parts of a date."""
+        return _columns(key.expr for key in self.keys if exact_column(key.expr) is None)
 
     @cached_property
     def filters(self) -> frozenset[str]:

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from yumen_core.sql.expression import (
     COMPARISONS,
+    TEMPORAL,
     Apply,
     ColumnRef,
     Constant,
@@ -21,17 +22,19 @@ from yumen_core.sql.expression import (
     Op,
     branches,
 )
+from yumen_core.sql.grouping import is_by_value
 from yumen_core.sql.interval import Interval
 from yumen_core.sql.like import LikePattern
 from yumen_core.sql.plan import Key
 from yumen_core.sql.schema import DomainValue
 from yumen_core.sql.storage import arithmetic_type, identifier, reach, text_literal
+from yumen_core.sql.temporal_render import render_moment, render_number, render_temporal
 
 _SWAPPED = {Op.LT: Op.GT, Op.LE: Op.GE, Op.GT: Op.LT, Op.GE: Op.LE}
 
 
 def render(expr: Expr) -> str:
-    """SQL of `expr`: a scaled integer, a DOUBLE, a BOOLEAN or a text."""
+    """SQL of `expr`: a scaled integer, a DOUBLE, a BOOLEAN, a text, a DATE or a TIMESTAMP."""
     match expr:
         case ColumnRef(column=column):
             return identifier(column.name)
@@ -40,13 +43,19 @@ def render(expr: Expr) -> str:
         case Apply(op=op):
             if op in COMPARISONS:
                 return _comparison(expr)
+            if op in TEMPORAL:
+                return render_temporal(expr, render)
             return _RENDERERS[op](expr)
     raise TypeError(f"no SQL of {type(expr).__name__}")
 
 
 def render_key(key: Key) -> str:
-    """SQL of a group key: a position in its domain, or the value of an integer column."""
+    """SQL of a group key: a position in its domain, or a whole number, its value (`grouping`)."""
     expr = key.expr
+    if expr.kind.temporal:
+        return render_number(expr, render(expr))
+    if is_by_value(expr):
+        return render(expr)
     if isinstance(expr, ColumnRef) and expr.kind is not Kind.BOOLEAN:
         return render(expr)
     if isinstance(expr, Apply) and expr.op is Op.CASE:
@@ -82,6 +91,8 @@ def _constant(expr: Constant) -> str:
     value = expr.value
     if value is None:
         return "NULL"
+    if expr.kind.temporal:
+        return render_moment(expr)
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, str):
@@ -160,7 +171,7 @@ def _comparison(expr: Apply) -> str:
         return _text_comparison(expr.op, left, right)
     if Kind.FLOAT in (left.kind, right.kind):
         return f"({render_float(left)} {expr.op.value} {render_float(right)})"
-    if left.kind is Kind.BOOLEAN:
+    if left.kind is Kind.BOOLEAN or left.kind.temporal:
         return f"({render(left)} {expr.op.value} {render(right)})"
     if isinstance(right, Constant) and isinstance(right.value, int):
         return _against_number(expr.op, left, right)
@@ -236,7 +247,7 @@ def _listable(arg: Expr, item: Constant) -> bool:
     if arg.kind is Kind.TEXT:
         domain = arg.column.domain if isinstance(arg, ColumnRef) else None
         return domain is None or item.value in domain
-    return arg.kind is Kind.INTEGER and item.kind is Kind.INTEGER
+    return arg.kind is item.kind and (arg.kind is Kind.INTEGER or arg.kind.temporal)
 
 
 def _listed(arg: Expr, item: Constant) -> str:

@@ -28,6 +28,7 @@ from yumen_core.sql.expression import (
     to_json,
     walk,
 )
+from yumen_core.sql.grouping import exact_column, exact_columns
 from yumen_core.sql.keys import key_of
 from yumen_core.sql.local import key_places
 from yumen_core.sql.operators import TypeFault
@@ -36,6 +37,7 @@ from yumen_core.sql.render import render, render_float, render_key
 from yumen_core.sql.schema import DomainValue, TableSchema
 from yumen_core.sql.storage import identifier
 from yumen_core.sql.subgroups import MAX_SUBGROUPS, Part, odd_divisor, subgroups
+from yumen_core.sql.temporal_evaluate import moment_text
 
 MAX_VARIABLES = 500
 
@@ -45,7 +47,8 @@ class RowVariable:
     """One expression of the statement, under the name messages use.
 
     `numeric` says whether it has a number for each row (booleans count as 0 and 1); `levels` are
-    its known values in order, or None where they are not known beforehand.
+    its known values in order, of dates as ISO 8601 texts, or None where they are not known
+    beforehand.
     """
 
     name: str
@@ -58,7 +61,9 @@ class RowVariable:
 
     @property
     def levels(self) -> tuple[DomainValue, ...] | None:
-        return None if self.key is None else self.key.domain
+        if self.key is None or not self.expr.kind.temporal:
+            return None if self.key is None else self.key.domain
+        return tuple(moment_text(self.expr.kind, int(value)) for value in self.key.domain)
 
 
 @dataclass(frozen=True)
@@ -81,15 +86,13 @@ class RowsPlan:
     @cached_property
     def group_by(self) -> frozenset[str]:
         """Columns without numbers: a statistic can only use them as groups, by exact value."""
-        return _columns(
-            v.expr for v in self.variables if not v.numeric and isinstance(v.expr, ColumnRef)
-        )
+        return exact_columns(v.expr for v in self.variables if not v.numeric)
 
     @cached_property
     def group_bands(self) -> frozenset[str]:
         """Columns behind an expression without numbers, such as a CASE with texts."""
         return _columns(
-            v.expr for v in self.variables if not v.numeric and not isinstance(v.expr, ColumnRef)
+            v.expr for v in self.variables if not v.numeric and exact_column(v.expr) is None
         )
 
     @cached_property

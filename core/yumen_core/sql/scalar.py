@@ -10,19 +10,22 @@ from collections.abc import Callable, Sequence
 from sqlglot import exp
 
 from yumen_core.errors import CallError
-from yumen_core.sql import operators
+from yumen_core.sql import operators, temporal_operators
 from yumen_core.sql.expression import Expr, Op
 from yumen_core.sql.keys import bands
 from yumen_core.sql.operators import TypeFault
 from yumen_core.sql.plan import Function
 from yumen_core.sql.schema import Column, TableSchema
 from yumen_core.sql.source import Source
+from yumen_core.sql.temporal_syntax import FUNCTIONS as TEMPORAL_FUNCTIONS
+from yumen_core.sql.temporal_syntax import read_temporal
 
 SUPPORTED = (
     "expressions are made of columns, literals, + - * /, comparisons, AND, OR, NOT, IN, BETWEEN, "
-    "LIKE, IS NULL, CASE and ABS, aggregates are COUNT, SUM, AVG, VAR_SAMP and STDDEV_SAMP"
+    "LIKE, IS NULL, CASE, ABS, EXTRACT, DATE_TRUNC, DATE_DIFF, CAST and INTERVAL, "
+    "aggregates are COUNT, SUM, AVG, VAR_SAMP and STDDEV_SAMP"
 )
-FUNCTIONS = ("COUNT", "SUM", "AVG", "VAR_SAMP", "STDDEV_SAMP", "ABS")
+FUNCTIONS = ("COUNT", "SUM", "AVG", "VAR_SAMP", "STDDEV_SAMP", "ABS", *TEMPORAL_FUNCTIONS)
 _BANDING = ("FLOOR", "CEIL", "CEILING", "ROUND", "TRUNC", "MOD", "WIDTH_BUCKET")
 AGGREGATES: dict[type[exp.Expr], Function] = {
     exp.Count: Function.COUNT,
@@ -76,14 +79,19 @@ class Reader(ABC):
             return self.column(node)
         if kind in AGGREGATES:
             return self.aggregate(node, AGGREGATES[kind])
+        temporal = read_temporal(self, node)
+        if temporal is not None:
+            return temporal
         if kind in _ARITHMETIC:
             only(self.source, node, "this", "expression")
             op = _ARITHMETIC[kind]
-            return self._build(node, lambda a, b: operators.arithmetic(op, a, b), *_two(node))
+            return self.build(
+                node, lambda a, b: temporal_operators.arithmetic(op, a, b), *_two(node)
+            )
         if kind in _COMPARISONS:
             only(self.source, node, "this", "expression")
             op = _COMPARISONS[kind]
-            return self._build(node, lambda a, b: operators.compare(op, a, b), *_two(node))
+            return self.build(node, lambda a, b: _compare(op, a, b), *_two(node))
         return self._read_other(node)
 
     def find(self, node: exp.Column) -> Column | None:
@@ -117,7 +125,12 @@ class Reader(ABC):
             reason = f"cannot be used here: {fault.message}"
             raise self.source.refuse("sql_type", self.source.place(at), reason) from None
 
-    def _build(self, node: exp.Expr, build: Callable[..., Expr], *parts: exp.Expr) -> Expr:
+    def only(self, node: exp.Expr, *known: str) -> None:
+        """Refuse a node that carries more than we read."""
+        only(self.source, node, *known)
+
+    def build(self, node: exp.Expr, build: Callable[..., Expr], *parts: exp.Expr) -> Expr:
+        """`build` of the parts as read, its type fault placed at the part at fault."""
         args = [self.read(part) for part in parts]
         return self.typed(node, lambda: build(*args), parts)
 
@@ -134,7 +147,7 @@ class Reader(ABC):
                 only(self.source, node, "this", "expression")
                 op = Op.AND if isinstance(node, exp.And) else Op.OR
                 parts = list(node.flatten(unnest=False))
-                return self._build(node, lambda *args: operators.connect(op, args), *parts)
+                return self.build(node, lambda *args: operators.connect(op, args), *parts)
             case exp.Is():
                 return self._is(node)
             case exp.In():
@@ -143,7 +156,7 @@ class Reader(ABC):
                 return self._between(node)
             case exp.Like():
                 only(self.source, node, "this", "expression")
-                return self._build(node, operators.like, *_two(node))
+                return self.build(node, operators.like, *_two(node))
             case exp.Case():
                 return self._case(node)
         raise self.source.unsupported(node, self._why_unknown(node))
@@ -173,30 +186,28 @@ class Reader(ABC):
     def _unary(self, node: exp.Expr) -> Expr:
         only(self.source, node, "this")
         if isinstance(node, exp.Neg):
-            return self._build(node, operators.negate, node.this)
+            return self.build(node, operators.negate, node.this)
         if isinstance(node, exp.Abs):
-            return self._build(node, operators.absolute, node.this)
-        return self._build(node, lambda arg: operators.connect(Op.NOT, [arg]), node.this)
+            return self.build(node, operators.absolute, node.this)
+        return self.build(node, lambda arg: operators.connect(Op.NOT, [arg]), node.this)
 
     def _is(self, node: exp.Is) -> Expr:
         only(self.source, node, "this", "expression")
         if not isinstance(node.expression, exp.Null):
             raise self.source.unsupported(node, "IS takes NULL or NOT NULL")
-        return self._build(node, operators.is_null, node.this)
+        return self.build(node, operators.is_null, node.this)
 
     def _in(self, node: exp.In) -> Expr:
         if not node.expressions:
             raise self.source.unsupported(node, "IN takes a list of literals")
         only(self.source, node, "this", "expressions")
-        return self._build(
-            node, lambda arg, *items: operators.is_in(arg, items), node.this, *node.expressions
-        )
+        return self.build(node, _is_in, node.this, *node.expressions)
 
     def _between(self, node: exp.Between) -> Expr:
         only(self.source, node, "this", "low", "high")
         low, high = node.args["low"], node.args["high"]
-        at_least = self._build(node, lambda a, b: operators.compare(Op.GE, a, b), node.this, low)
-        at_most = self._build(node, lambda a, b: operators.compare(Op.LE, a, b), node.this, high)
+        at_least = self.build(node, lambda a, b: _compare(Op.GE, a, b), node.this, low)
+        at_most = self.build(node, lambda a, b: _compare(Op.LE, a, b), node.this, high)
         return operators.connect(Op.AND, [at_least, at_most])
 
     def _case(self, node: exp.Case) -> Expr:
@@ -216,7 +227,7 @@ class Reader(ABC):
         return self.typed(node, lambda: operators.case(pairs, otherwise), parts)
 
     def _equal(self, node: exp.Expr, subject: Expr, value: Expr) -> Expr:
-        return self.typed(node, lambda: operators.compare(Op.EQ, subject, value), ())
+        return self.typed(node, lambda: _compare(Op.EQ, subject, value), ())
 
 
 class RowReader(Reader):
@@ -254,6 +265,14 @@ def near(name: str, known: Sequence[str], *, cutoff: float = 0.5) -> str:
     if not found:
         return ""
     return "; near it: " + ", ".join(f"`{folded[entry]}`" for entry in found)
+
+
+def _compare(op: Op, left: Expr, right: Expr) -> Expr:
+    return operators.compare(op, *temporal_operators.align(left, right))
+
+
+def _is_in(arg: Expr, *items: Expr) -> Expr:
+    return operators.is_in(*temporal_operators.align_all(arg, items))
 
 
 def _listed(names: Sequence[str]) -> str:

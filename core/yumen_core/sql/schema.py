@@ -13,6 +13,7 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation, localcontext
 from enum import StrEnum
 from fractions import Fraction
@@ -22,6 +23,7 @@ from typing import TypeVar
 from yumen_core import canonical
 from yumen_core.canonical import Json
 from yumen_core.errors import CallError, PeerError
+from yumen_core.sql import temporal
 from yumen_core.sql.interval import Interval
 
 MAX_SCHEMA_BYTES = 4 << 20
@@ -38,6 +40,7 @@ _DECIMAL_LIMIT = 10**18
 _FLOAT_LIMIT = 10**300
 
 DomainValue = int | str | bool
+Bound = Decimal | date | datetime
 _E = TypeVar("_E", bound=StrEnum)
 
 
@@ -47,6 +50,18 @@ class ColumnType(StrEnum):
     FLOAT = "float"
     BOOLEAN = "boolean"
     TEXT = "text"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+
+    @property
+    def temporal(self) -> bool:
+        return self in (ColumnType.DATE, ColumnType.TIMESTAMP)
+
+
+_BOUNDS: Mapping[ColumnType, tuple[type, str]] = {
+    ColumnType.DATE: (date, "dates"),
+    ColumnType.TIMESTAMP: (datetime, "timestamps without a zone"),
+}
 
 
 class Grade(StrEnum):
@@ -67,16 +82,17 @@ class Column:
 
     `scale` counts decimal digits after the point (`decimal` only). `domain` lists the only values
     that may occur, in the order results show them (`integer`, `text` or `boolean`). `lower` and
-    `upper` are inclusive bounds (numeric types). A column that is not `nullable` holds a value in
-    every row of the table.
+    `upper` are inclusive bounds: a `Decimal` of numeric types, a `datetime.date` of `date`, a
+    `datetime.datetime` without a zone of `timestamp`, which counts microseconds and has no zone
+    either. A column that is not `nullable` holds a value in every row of the table.
     """
 
     name: str
     type: ColumnType
     scale: int = 0
     domain: tuple[DomainValue, ...] | None = None
-    lower: Decimal | None = None
-    upper: Decimal | None = None
+    lower: Bound | None = None
+    upper: Bound | None = None
     unit: str = ""
     meaning: str = ""
     grade: Grade = Grade.GENERAL
@@ -94,28 +110,36 @@ class Column:
 
     @property
     def interval(self) -> Interval | None:
-        """Every value the column can hold, or None where nothing bounds it or it is no number."""
+        """Every value the column can hold, or None where nothing bounds it or it is no number.
+
+        Dates and timestamps count as `temporal` says; the calendar bounds them where the column
+        declares nothing.
+        """
         if self.type in (ColumnType.TEXT, ColumnType.BOOLEAN):
             return None
+        if self.type.temporal:
+            whole = temporal.DATES if self.type is ColumnType.DATE else temporal.TIMESTAMPS
+            low = whole.low if self.lower is None else _number(self.lower)
+            return Interval(low, whole.high if self.upper is None else _number(self.upper))
         if self.domain is not None:
             numbers = [Fraction(int(value)) for value in self.domain]
             return Interval(min(numbers), max(numbers))
         if self.lower is None or self.upper is None:
             return None
-        return Interval(Fraction(self.lower), Fraction(self.upper))
+        return Interval(_number(self.lower), _number(self.upper))
 
     def to_json(self) -> dict[str, Json]:
         return {
             "domain": None if self.domain is None else list(self.domain),
             "grade": self.grade.value,
-            "lower": None if self.lower is None else decimal_text(self.lower),
+            "lower": None if self.lower is None else bound_text(self.lower),
             "meaning": self.meaning,
             "name": self.name,
             "nullable": self.nullable,
             "scale": self.scale,
             "type": self.type.value,
             "unit": self.unit,
-            "upper": None if self.upper is None else decimal_text(self.upper),
+            "upper": None if self.upper is None else bound_text(self.upper),
         }
 
     def _check_scale(self, where: str) -> None:
@@ -133,10 +157,17 @@ class Column:
             raise _bad(f"expected a domain or bounds for {where}, got both")
         for bound in given:
             self._check_bound(bound, where)
-        if len(given) == 2 and given[0] > given[1]:
+        if len(given) == 2 and _number(given[0]) > _number(given[1]):
             raise _bad(f"expected lower <= upper for {where}, got `{given[0]}` and `{given[1]}`")
 
-    def _check_bound(self, bound: Decimal, where: str) -> None:
+    def _check_bound(self, bound: Bound, where: str) -> None:
+        wanted, words = _BOUNDS.get(self.type, (Decimal, "numbers"))
+        if type(bound) is not wanted or (isinstance(bound, datetime) and bound.tzinfo is not None):
+            raise _bad(f"expected bounds of {where} that are {words}, got `{bound}`")
+        if isinstance(bound, Decimal):
+            self._check_number(bound, where)
+
+    def _check_number(self, bound: Decimal, where: str) -> None:
         if not bound.is_finite():
             raise _bad(f"expected finite bounds for {where}, got `{bound}`")
         value = Fraction(bound)
@@ -254,6 +285,25 @@ def decimal_text(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def bound_text(bound: Bound) -> str:
+    """The one text of a bound: a decimal text, or ISO 8601 with T before the time."""
+    return decimal_text(bound) if isinstance(bound, Decimal) else bound.isoformat()
+
+
+def parse_bound(kind: ColumnType, text: str) -> Bound:
+    """Read a bound of a column of type `kind`. Raises `CallError` ("table_declaration")."""
+    if not kind.temporal:
+        return parse_decimal(text)
+    shown = text[:MAX_NAME_CHARS]
+    try:
+        if kind is ColumnType.DATE:
+            return temporal.parse_date(text)
+        return temporal.parse_timestamp(text)
+    except ValueError:
+        example = "2020-01-31" if kind is ColumnType.DATE else "2020-01-31 08:30:00, without a zone"
+        raise _bad(f"expected a {kind} such as {example}, got `{shown}`") from None
+
+
 def parse_decimal(text: str) -> Decimal:
     """Read a bound written as decimal text. Raises `CallError` ("table_declaration")."""
     if not text.isascii() or len(text) > MAX_BOUND_CHARS:
@@ -290,6 +340,15 @@ def _bad(message: str) -> CallError:
     return CallError("table_declaration", message)
 
 
+def _number(bound: Bound) -> Fraction:
+    """A bound as its column counts: a number, days or microseconds."""
+    if isinstance(bound, datetime):
+        return Fraction(temporal.microsecond_number(bound))
+    if isinstance(bound, date):
+        return Fraction(temporal.day_number(bound))
+    return Fraction(bound)
+
+
 def _read_table(document: object) -> TableSchema:
     fields = _fields(document, {"columns": list, "name": str}, "table schema")
     columns = fields["columns"]
@@ -316,15 +375,16 @@ _COLUMN_FIELDS: Mapping[str, type | tuple[type, ...]] = {
 def _read_column(document: object) -> Column:
     fields = _fields(document, _COLUMN_FIELDS, "column")
     domain, lower, upper = fields["domain"], fields["lower"], fields["upper"]
+    kind = _member(ColumnType, fields["type"], "column type")
     if isinstance(domain, list) and not all(isinstance(value, int | str) for value in domain):
         raise _bad("expected domain values that are text, integers or booleans")
     return Column(
         name=str(fields["name"]),
-        type=_member(ColumnType, fields["type"], "column type"),
+        type=kind,
         scale=int(str(fields["scale"])),
         domain=tuple(domain) if isinstance(domain, list) else None,
-        lower=None if lower is None else parse_decimal(str(lower)),
-        upper=None if upper is None else parse_decimal(str(upper)),
+        lower=None if lower is None else parse_bound(kind, str(lower)),
+        upper=None if upper is None else parse_bound(kind, str(upper)),
         unit=str(fields["unit"]),
         meaning=str(fields["meaning"]),
         grade=_member(Grade, fields["grade"], "data grade"),

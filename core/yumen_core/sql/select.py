@@ -30,6 +30,7 @@ from yumen_core.sql.rows import (
 from yumen_core.sql.scalar import AGGREGATES, Reader, RowReader, identifier, near, only
 from yumen_core.sql.schema import TableSchema
 from yumen_core.sql.source import Source
+from yumen_core.sql.temporal_keys import coarser_advice
 
 MAX_SUMMED_VALUES = 200_000
 MAX_AGGREGATES = 100
@@ -356,7 +357,8 @@ class _Builder:
         raise CallError(
             "sql_too_large",
             f"expected at most {MAX_SUMMED_VALUES} summed values, got {cells * values}: "
-            f"`{product}` makes {cells} cells of {values} values",
+            f"`{product}` makes {cells} cells of {values} values"
+            + coarser_advice(keys, MAX_SUMMED_VALUES // values),
         )
 
 

@@ -38,6 +38,9 @@ _LEADING: dict[type[exp.Expr], tuple[TokenType, ...]] = {
 _UNPLACED: dict[type[exp.Expr], tuple[str, ...]] = {
     exp.Null: ("NULL",),
     exp.Boolean: ("TRUE", "FALSE"),
+    exp.CurrentDate: ("CURRENT_DATE", "TODAY"),
+    exp.CurrentTime: ("CURRENT_TIME",),
+    exp.CurrentTimestamp: ("CURRENT_TIMESTAMP",),
 }
 # Words that start a construct we do not have; each is reserved in the grammar, so that an unquoted
 # column cannot bear its name.
@@ -51,7 +54,6 @@ _REFUSED = {
     TokenType.QUALIFY: "a query has no windows; use HAVING",
     TokenType.PLACEHOLDER: "write values as literals, without parameters",
     TokenType.PARAMETER: "write values as literals, without parameters",
-    TokenType.DCOLON: "a query has no casts",
     TokenType.HINT: "a query has no hints",
     TokenType.L_BRACKET: "a query has no lists",
     TokenType.L_BRACE: "a query has no structs",

@@ -7,12 +7,14 @@
 | boolean | BOOLEAN |
 | text with a domain | the value's position in the domain, from 0 |
 | text without one | VARCHAR in Unicode NFC |
+| date, timestamp | DATE, TIMESTAMP within the years 1 to 9999, never infinite |
 
 A missing value is NULL. Columns keep their published names.
 """
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from fractions import Fraction
 
 from yumen_core.sql.expression import Apply, Expr, Kind, Op, branches
@@ -29,6 +31,10 @@ def storage_type(column: Column) -> str:
             return "DOUBLE"
         case ColumnType.BOOLEAN:
             return "BOOLEAN"
+        case ColumnType.DATE:
+            return "DATE"
+        case ColumnType.TIMESTAMP:
+            return "TIMESTAMP"
         case ColumnType.TEXT:
             if column.domain is None:
                 return "VARCHAR"
@@ -80,3 +86,9 @@ def identifier(name: str) -> str:
 def text_literal(value: str) -> str:
     """A quoted SQL text. Control characters cannot occur: literals and domains are checked."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def temporal_literal(value: date | datetime) -> str:
+    """A SQL literal of a date, or of a timestamp without a zone."""
+    kind = "TIMESTAMP" if isinstance(value, datetime) else "DATE"
+    return f"{kind} '{value.isoformat()}'"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 from yumen_core.sql import operators
 from yumen_core.sql.expression import Apply, ColumnRef, Constant, Expr, Op, branches, walk
+from yumen_core.sql.offsets import check_part, moving_parts, without_offsets
 from yumen_core.sql.plan import Behind
 
 MAX_SUBGROUPS = 32
@@ -26,6 +27,8 @@ def subgroups(argument: Expr) -> list[Part]:
 
     Each is an expression over the same rows and which rows count. A CASE with one branch that
     gives anything but 0 or NULL has none: its rows are those where it is not 0.
+
+    Raises `TypeFault` for a part of a moved date (`offsets`).
     """
     if isinstance(argument, Apply) and argument.op is Op.CASE and _lone(argument):
         at, value = next(_contributing(argument))
@@ -59,7 +62,8 @@ def _inside(expr: Expr, place: _Place) -> Iterator[Part]:
             yield here(operators.number("1")), Behind.NOT_NULL
             yield from _inside(value, here)
         return
-    if expr.op in (Op.ADD, Op.SUB):
+    check_part(expr)
+    if expr.op in (Op.ADD, Op.SUB, Op.DATE_DIFF):
         yield from _of_sum(expr, place)
         return
     for arg in expr.args:
@@ -72,12 +76,18 @@ def _of_sum(expr: Apply, place: _Place) -> Iterator[Part]:
     terms = list(_terms(expr))
     varying = [term for term in terms if not isinstance(term, Constant)]
     for term in varying:
+        if term is expr:  # a DATE_DIFF by itself
+            for arg in expr.args:
+                yield from _inside(arg, place)
+            continue
         if not isinstance(_unscaled(term), ColumnRef):
             yield place(term), Behind.NOT_ZERO
         yield from _inside(term, place)
-    if len(varying) > 1 and len(varying) < len(terms):
-        total = varying[0]
-        for term in varying[1:]:
+    bare = [without_offsets(term) for term in varying]
+    moving = sum(moving_parts(term) for term in varying)
+    if moving > 1 and (len(varying) < len(terms) or bare != varying):
+        total = bare[0]
+        for term in bare[1:]:
             total = operators.arithmetic(Op.ADD, total, term)
         yield place(total), Behind.NOT_ZERO
 
@@ -112,9 +122,11 @@ def _results(case: Apply) -> list[Expr]:
 
 
 def _contributing(case: Apply) -> Iterator[tuple[int, Expr]]:
-    """The branches, ELSE last, that can give anything but 0 or NULL, by number."""
+    """The branches, ELSE last, that can give anything but 0 or NULL, by number. A date is never
+    as good as 0, whatever number it counts as."""
     for at, value in enumerate(_results(case)):
-        if not (isinstance(value, Constant) and not value.value):
+        nothing = isinstance(value, Constant) and not value.value and not value.kind.temporal
+        if not nothing:
             yield at, value
 
 

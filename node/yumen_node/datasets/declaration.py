@@ -8,6 +8,7 @@
     columns:
       - {name: sex, type: text, domain: [female, male], map: {"0": female, "1": male}}
       - {name: chol, type: integer, unit: mg/dl, bounds: {lower: 60, upper: 700}}
+      - {name: seen, type: date, bounds: {lower: 1981-05-01, upper: 1987-09-30}}
 
 Unknown and repeated keys are refused. Trust line: whoever may write this file decides what the
 institution publishes and how few rows may stand behind a released value.
@@ -16,9 +17,10 @@ institution publishes and how few rows may stand behind a released value.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,7 +29,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from yumen_core.errors import CallError
 from yumen_core.sql import Column, ColumnType, Grade, TableSchema
-from yumen_core.sql.schema import MAX_COLUMNS, MAX_MEANING_CHARS, check_text, parse_decimal
+from yumen_core.sql.schema import MAX_COLUMNS, MAX_MEANING_CHARS, Bound, check_text, parse_bound
+from yumen_core.sql.temporal import end_of, parse_date
 
 from yumen_node.datasets.strict_yaml import load_yaml
 
@@ -36,8 +39,10 @@ MAX_NULL_VALUES = 100
 LOWEST_THRESHOLD = 3
 LOWEST_MIN_NODES = 3
 _SHOWN_CHARS = 60
+# Neither zones nor what depends on a locale but the English names of months.
+_FORMAT = re.compile(r"(%[YymdjbBHIMSfp%]|[^%\x00-\x1f]){1,60}")
 
-Number = StrictInt | float | StrictStr
+BoundValue = StrictInt | float | StrictStr | datetime | date
 Scalar = StrictBool | StrictInt | StrictStr
 
 
@@ -69,16 +74,19 @@ class SourceDeclaration(_Part):
 
 
 class BoundsDeclaration(_Part):
-    """Inclusive bounds; decimals in quotes keep every digit."""
+    """Inclusive bounds; decimals in quotes keep every digit. Of a timestamp, a bare date as upper
+    bound takes in the whole day."""
 
-    lower: Number | None = None
-    upper: Number | None = None
+    lower: BoundValue | None = None
+    upper: BoundValue | None = None
 
 
 class ColumnDeclaration(_Part):
     """One published column. `source_name` is its name in the source, by default the same.
 
     `map` renames values of the source, compared as text, before anything else looks at them.
+    `format` is how the source writes a date or timestamp where that is not ISO 8601: `%d.%m.%Y`,
+    `%Y%m%d`, `%Y-%m-%d %H:%M`, in the directives of strptime.
     A row whose value is missing in a column that is not `nullable` is no row of the table.
     """
 
@@ -92,6 +100,7 @@ class ColumnDeclaration(_Part):
     bounds: BoundsDeclaration = BoundsDeclaration()
     grade: Grade = Grade.GENERAL
     nullable: StrictBool = True
+    format: str | None = None
     map: dict[StrictStr | StrictInt | StrictBool, Scalar | None] = Field(default_factory=dict)
 
     def column(self) -> Column:
@@ -101,8 +110,8 @@ class ColumnDeclaration(_Part):
             type=self.type,
             scale=self.scale,
             domain=self.domain,
-            lower=_bound(self.bounds.lower),
-            upper=_bound(self.bounds.upper),
+            lower=_bound(self.type, self.bounds.lower),
+            upper=_upper(self.type, self.bounds.upper),
             unit=self.unit,
             meaning=self.meaning,
             grade=self.grade,
@@ -196,6 +205,7 @@ def _checked(path: Path, document: _Document, source: SourceDeclaration) -> Tabl
             entry.column()
         except CallError as fault:
             raise _bad(path, f"`columns.{place}` (`{entry.name}`): {fault.message}") from None
+        _check_format(path, place, entry)
     _check_source(path, document.source)
     declaration = TableDeclaration(
         name=document.name,
@@ -213,6 +223,18 @@ def _checked(path: Path, document: _Document, source: SourceDeclaration) -> Tabl
     return declaration
 
 
+def _check_format(path: Path, place: int, entry: ColumnDeclaration) -> None:
+    if entry.format is None:
+        return
+    where = f"`columns.{place}.format`"
+    if not entry.type.temporal:
+        raise _bad(path, f"{where}: expected only for a `date` or `timestamp`, got `{entry.type}`")
+    known = _FORMAT.fullmatch(entry.format) is not None
+    if not known or not any(f"%{year}" in entry.format for year in "Yy"):
+        shown = entry.format[:_SHOWN_CHARS]
+        raise _bad(path, f"{where}: expected directives such as `%d.%m.%Y`, got `{shown}`")
+
+
 def _check_source(path: Path, source: SourceDeclaration) -> None:
     if (source.type == "duckdb") is (source.table is None):
         what = "a table" if source.type == "duckdb" else "no table"
@@ -222,8 +244,16 @@ def _check_source(path: Path, source: SourceDeclaration) -> None:
         raise _bad(path, f"`source.{given[0]}`: expected only for a source of type `csv`")
 
 
-def _bound(value: int | float | str | None) -> Decimal | None:
-    return None if value is None else parse_decimal(str(value))
+def _bound(kind: ColumnType, value: BoundValue | None) -> Bound | None:
+    """A bound as published. YAML reads a bare date as one; in quotes it is text."""
+    return None if value is None else parse_bound(kind, str(value))
+
+
+def _upper(kind: ColumnType, value: BoundValue | None) -> Bound | None:
+    bound = _bound(kind, value)
+    if kind is not ColumnType.TIMESTAMP or len(str(value)) != len("2020-01-31"):
+        return bound
+    return None if value is None else end_of(parse_date(str(value)))
 
 
 def _explain(fault: ValidationError) -> str:
@@ -249,7 +279,7 @@ def _known_keys(place: str) -> str:
 
 
 def _is_union_member(part: str) -> bool:
-    return part in ("bool", "int", "str", "float", "[key]")
+    return part in ("bool", "int", "str", "float", "datetime", "date", "[key]")
 
 
 def _bad(path: Path, message: str) -> CallError:

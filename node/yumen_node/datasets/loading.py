@@ -6,7 +6,8 @@ is mistyped or out becomes missing, or drops its row where the declaration says 
 that lacks a value in a column that is not nullable is dropped. Every step is counted.
 
 Types are read leniently where nothing is lost: `63.0` is an integer, `63.5` is not; decimals beyond
-the scale are rounded half away from zero; yes/no, true/false, t/f, y/n and 1/0 are booleans.
+the scale are rounded half away from zero; yes/no, true/false, t/f, y/n and 1/0 are booleans. Dates
+and timestamps are read as `moments` says.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from decimal import Decimal
 
 import duckdb
 from yumen_core.sql import ColumnType, storage_type
-from yumen_core.sql.storage import identifier, text_literal
+from yumen_core.sql.schema import Bound
+from yumen_core.sql.storage import identifier, temporal_literal, text_literal
 
+from yumen_node.datasets import moments
 from yumen_node.datasets.declaration import ColumnDeclaration, OutOfBounds, TableDeclaration
 from yumen_node.datasets.quality import ColumnQuality, QualityReport
 from yumen_node.datasets.source import column_types
@@ -101,12 +104,14 @@ def _stages(
 
 def _native(entry: ColumnDeclaration, held: str) -> str:
     """The source's own type where values need not pass through text, else VARCHAR."""
-    if entry.map:
+    if entry.map or entry.format:
         return "VARCHAR"
     if entry.type is ColumnType.BOOLEAN:
         return "BOOLEAN" if held == "BOOLEAN" else "VARCHAR"
     if entry.type is ColumnType.TEXT:
         return "VARCHAR"
+    if entry.type.temporal:
+        return held if held in moments.NATIVE else "VARCHAR"
     if held in _INTEGERS or held in _FLOATS or held.startswith("DECIMAL"):
         return held
     return "VARCHAR"
@@ -145,6 +150,10 @@ def _typed(entry: ColumnDeclaration, raw: str, native: str) -> str:
         case ColumnType.BOOLEAN:
             low = f"lower({raw})"
             return f"CASE WHEN {low} IN {_TRUE} THEN TRUE WHEN {low} IN {_FALSE} THEN FALSE END"
+        case ColumnType.DATE:
+            return moments.date(raw, native, entry.format)
+        case ColumnType.TIMESTAMP:
+            return moments.timestamp(raw, native, entry.format)
         case ColumnType.FLOAT:
             number = f"TRY_CAST({raw} AS DOUBLE)"
             return f"CASE WHEN isfinite({number}) THEN {number} END"
@@ -178,7 +187,9 @@ def _valid(connection: duckdb.DuckDBPyConnection, entry: ColumnDeclaration, at: 
     return f"CASE WHEN {' AND '.join(tests)} THEN CAST({typed} AS {held}) END"
 
 
-def _literal(bound: Decimal, kind: ColumnType, scale: int) -> str:
+def _literal(bound: Bound, kind: ColumnType, scale: int) -> str:
+    if not isinstance(bound, Decimal):
+        return temporal_literal(bound)
     if kind is ColumnType.FLOAT:
         return f"CAST({text_literal(repr(float(bound)))} AS DOUBLE)"
     return str(int(bound * 10**scale))

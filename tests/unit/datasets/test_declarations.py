@@ -89,7 +89,7 @@ FAULTS = [
         "type: decimal",
         "type: number",
         "`columns.1.type`: expected `integer`, `decimal`, `float`, "
-        "`boolean` or `text`, got `number`",
+        "`boolean`, `text`, `date` or `timestamp`, got `number`",
     ),
     (
         "nullable: false",
@@ -113,6 +113,11 @@ FAULTS = [
         "`columns.1` (`chol`): expected lower <= upper for column `chol`, got `800` and `700.5`",
     ),
     ("lower: 60", "lower: many", "`columns.1` (`chol`): expected a decimal number, got `many`"),
+    (
+        "lower: 60",
+        "lower: 2020-01-31",
+        "`columns.1` (`chol`): expected a decimal number, got `2020-01-31`",
+    ),
     (
         "[female, male]",
         "[female, no]",

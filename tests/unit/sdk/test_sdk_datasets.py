@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
@@ -117,6 +118,15 @@ def test_html_is_escaped_and_an_empty_catalogue_says_so() -> None:
         (Column("x", ColumnType.INTEGER, domain=tuple(range(10))), FIRST_EIGHT),
         (Column("x", ColumnType.FLOAT), ""),
         (Column("x", ColumnType.FLOAT, upper=Decimal("1E+2")), "100 or less"),
+        (
+            Column("x", ColumnType.DATE, lower=date(1999, 1, 1), upper=date(2024, 12, 31)),
+            "1999-01-01 to 2024-12-31",
+        ),
+        (Column("x", ColumnType.DATE, lower=date(1999, 1, 1)), "1999-01-01 or later"),
+        (
+            Column("x", ColumnType.TIMESTAMP, upper=datetime(2024, 12, 31, 23, 59)),
+            "2024-12-31 23:59 or earlier",
+        ),
         (Column("x", ColumnType.BOOLEAN, domain=(False, True)), "false, true"),
         (Column("x", ColumnType.FLOAT, lower=Decimal("-0.50"), upper=Decimal(7)), "-0.5 to 7"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from html.parser import HTMLParser
 
 import pytest
@@ -10,6 +11,7 @@ from yumen.display import (
     Grid,
     counted,
     format_bytes,
+    format_moments,
     format_numbers,
     html,
     plain,
@@ -127,3 +129,20 @@ def test_counts_and_sizes_in_words() -> None:
     assert counted(1, "node") == "1 node"
     assert counted(1_200, "node accepts", "nodes accept") == "1,200 nodes accept"
     assert [format_bytes(n) for n in (12, 65_700, 2_500_000)] == ["12 bytes", "65.7 kB", "2.5 MB"]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([datetime(2020, 1, 31), None], ["2020-01-31", "null"]),
+        ([datetime(2020, 1, 31), datetime(1, 1, 1, 8)], ["2020-01-31 00:00", "0001-01-01 08:00"]),
+        ([datetime(2020, 1, 31, 8, 0, 5)], ["2020-01-31 08:00:05"]),
+        ([datetime(2020, 1, 31, 8, 0, 0, 5)], ["2020-01-31 08:00:00.000005"]),
+        ([None], ["null"]),
+        ([], []),
+    ],
+)
+def test_timestamps_of_a_column_share_their_precision(
+    values: list[datetime | None], texts: list[str]
+) -> None:
+    assert format_moments(values) == texts

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 
@@ -127,6 +127,51 @@ CASES: list[tuple[str, list[object], Column]] = [
         {"type": "integer", "domain": [4, 5], "nullable": True},
     ),
     ("no rows at one node", [[], ["x"]], {"type": "text", "domain": ["x"]}),
+    (
+        "python dates",
+        [[date(2020, 2, 29), None], [date(2019, 12, 5)]],
+        {"type": "date", "bounds": bounds("2019-12-01", "2020-02-29"), "nullable": True},
+    ),
+    (
+        "pandas midnights are dates",
+        [[pd.Timestamp("1969-12-31")], [pd.Timestamp("2020-05-05")]],
+        {"type": "date", "bounds": bounds("1969-01-01", "2020-12-31")},
+    ),
+    (
+        "a time of day at one node",
+        [[pd.Timestamp("2020-04-05 23:59:59.5")], ["2020-05-05"]],
+        {
+            "type": "timestamp",
+            "bounds": bounds("2020-04-01T00:00:00", "2020-05-31T23:59:59.999999"),
+        },
+    ),
+    (
+        "zoned times count in UTC",
+        [
+            [pd.Timestamp("2020-01-01 00:30", tz="Asia/Shanghai")],
+            [pd.Timestamp("2019-12-31 09:00")],
+        ],
+        {
+            "type": "timestamp",
+            "bounds": bounds("2019-12-01T00:00:00", "2019-12-31T23:59:59.999999"),
+        },
+    ),
+    (
+        "text that is dates",
+        [["2020-02-29", None], ["1899-01-01"]],
+        {"type": "date", "bounds": bounds("1899-01-01", "2020-12-31"), "nullable": True},
+    ),
+    (
+        "text beside text that is a date",
+        [["2020-02-29"], ["none"]],
+        {"type": "text", "domain": ["2020-02-29", "none"]},
+    ),
+    ("no day of the calendar", [["2021-02-29"]] * 2, {"type": "text", "domain": ["2021-02-29"]}),
+    (
+        "no dates yet",
+        [pd.array([None], "datetime64[ns]"), [1]],
+        {"type": "integer", "domain": [1], "nullable": True},
+    ),
 ]
 
 
@@ -163,9 +208,18 @@ BAD: list[tuple[str, list[object], str]] = [
         [[None, None], [np.nan]],
         "expected a value in column `x` at one node at least, got none at `a`, `b`",
     ),
-    ("dates", [[pd.Timestamp("2024-01-01")], [1]], "a kind: `a`, got dates or times"),
-    ("python dates", [[1], [date(2024, 1, 1)]], "a kind: `b`, got dates or times"),
-    ("no dates yet", [pd.array([None], "datetime64[ns]"), [1]], "a kind: `a`, got dates or times"),
+    (
+        "dates and numbers",
+        [[pd.Timestamp("2024-01-01")], [1]],
+        "one type: dates at node `a` and whole numbers at node `b`",
+    ),
+    ("times of day", [[1], [time(8, 30)]], "a kind: `b`, got times or durations"),
+    ("durations", [pd.array([5], "timedelta64[ns]"), [1]], "a kind: `a`, got times or durations"),
+    (
+        "a date that text at another node cannot join",
+        [[date(2024, 1, 1)], ["unknown"]],
+        "one type: dates at node `a` and text at node `b`",
+    ),
     ("lists", [[[1, 2]], [[3]]], "a kind: `a`, got `list<item: int64>`"),
     ("bytes", [[b"x"], [b"y"]], "a kind: `a`, got `binary`"),
     (
@@ -181,7 +235,9 @@ def test_what_cannot_be_declared_is_refused(parts: list[object], message: str) -
     with pytest.raises(CallError) as caught:
         inferred(x=parts)
     said = message.replace("one type:", "expected one type in column `x`, got")
-    said = said.replace("a kind:", "expected numbers, text or booleans in column `x` at node")
+    said = said.replace(
+        "a kind:", "expected numbers, text, booleans, dates or timestamps in column `x` at node"
+    )
     assert caught.value.message == said
 
 

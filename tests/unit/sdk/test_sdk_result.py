@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date, datetime
 from decimal import Decimal
 
 import pandas as pd
@@ -57,6 +58,25 @@ def test_pandas_keeps_a_large_integer_beside_a_missing_one() -> None:
 def test_pandas_keeps_a_boolean_key_beside_a_missing_one() -> None:
     frame = result(pa.table({"fbs": [True, None], "_nodes": [3, 3]})).to_pandas()
     assert frame["fbs"].dtype == pd.BooleanDtype()
+
+
+def test_dates_are_dates_for_python_pandas_and_people() -> None:
+    days = [date(1, 1, 1), None, date(2020, 2, 29)]
+    hours = [datetime(2020, 1, 1), datetime(2020, 1, 1, 13, 30), None]
+    table = pa.table({"day": days, "at": pa.array(hours, pa.timestamp("us")), "_nodes": [4, 4, 4]})
+    answer = result(table)
+    assert [row["day"] for row in answer] == days
+    assert [row["at"] for row in answer] == hours
+    frame = answer.to_pandas()
+    assert [frame[name].dtype.kind for name in ("day", "at")] == ["M", "M"]
+    assert frame["day"][2] == pd.Timestamp("2020-02-29")
+    assert frame["day"].isna().tolist() == [False, True, False]
+    shown = [line.split("  ") for line in repr(answer).splitlines()[2:5]]
+    assert [[cell.strip() for cell in line if cell] for line in shown] == [
+        ["0001-01-01", "2020-01-01 00:00", "4"],
+        ["null", "2020-01-01 13:30", "4"],
+        ["2020-02-29", "null", "4"],
+    ]
 
 
 def test_text_shows_the_table_the_nodes_and_what_was_held_back() -> None:

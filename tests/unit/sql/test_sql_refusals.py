@@ -31,7 +31,7 @@ BANDS = (
 def no_function(name: str) -> str:
     return (
         f"is not supported: there is no function {name}; the functions are COUNT, SUM, AVG, "
-        "VAR_SAMP, STDDEV_SAMP and ABS"
+        "VAR_SAMP, STDDEV_SAMP, ABS, EXTRACT, DATE_TRUNC, DATE_DIFF and CAST"
     )
 
 
@@ -119,7 +119,12 @@ UNSUPPORTED = [
     ("SELECT COUNT(*) FROM people WHERE age = ?", "`?`", 41, LITERALS),
     ("SELECT COUNT(*) FROM people WHERE age = $1", "`$`", 41, LITERALS),
     ("SELECT COUNT(*) FROM people WHERE age = :x", "`:`", 41, LITERALS),
-    ("SELECT SUM(age::DOUBLE) FROM people", "`::`", 15, "is not supported: a query has no casts"),
+    (
+        "SELECT SUM(age::DOUBLE) FROM people",
+        "`age`",
+        12,
+        "is not supported: CAST makes a DATE or a TIMESTAMP",
+    ),
     (
         "SELECT age, COUNT(*) FROM people GROUP BY age",
         "`age`",

@@ -120,8 +120,9 @@ BAD_BYTES = [
     (altered(domain=[[]]), "expected domain values that are text, integers or booleans"),
     (altered(lower=5), "expected another type for `lower` of a column"),
     (
-        altered(type="date"),
-        "expected a column type among `integer`, `decimal`, `float`, `boolean`, `text`, got `date`",
+        altered(type="time"),
+        "expected a column type among `integer`, `decimal`, `float`, `boolean`, `text`, `date`, "
+        "`timestamp`, got `time`",
     ),
     (altered(grade="top"), "expected a data grade among `general`, `important`, `core`, got `top`"),
     (altered(type="integer", domain=None, lower="0x10"), "expected a decimal number, got `0x10`"),
