@@ -2,7 +2,7 @@
 
 A node flags each support of a round: under `withhold` one flag, *enough* (as many rows as the
 threshold); under the other rules a second one besides, *harmless*: no rows at all, or not too few
-of them (`DisclosureRules.few`, ADR 15). The
+of them (`DisclosureRules.few`, ADR 15); and for partitions a third, whether there are rows. The
 flags of all participants are counted by all participants alike, so all come to the same partition,
 or to the same refusal.
 """
@@ -30,19 +30,25 @@ def both_flags(supports: Counts, rules: DisclosureRules) -> Flags:
     return np.concatenate([enough, harmless], axis=1).astype(np.uint8)
 
 
+def partition_flags(supports: Counts, rules: DisclosureRules) -> Flags:
+    """Enough, harmless, then whether there are rows, for each support: uint8[cells, 3 * supports].
+    Without the last, no rows at all and a few harmless ones at every node would look the same."""
+    return np.concatenate([both_flags(supports, rules), supports > 0], axis=1).astype(np.uint8)
+
+
 def require_keep(totals: Flags, *, participants: int, min_nodes: int, names: Sequence[str]) -> Keep:
     """All of it, bool[cells, supports], or a refusal.
 
     Raises `StateError` (`too_few_rows`) that names the first support which has a few rows at some
     node, or enough rows at fewer than `min_nodes` nodes.
     """
-    safe = _safe(totals, participants, min_nodes, may_be_empty=False)
+    safe = _safe(totals, participants, min_nodes)
     for at, name in enumerate(names):
         if not safe[:, at].all():
             raise StateError(
                 "too_few_rows",
-                f"expected rows enough of `{name}` at {min_nodes} nodes at least, and no or not too "
-                "few rows of it at each other node, got fewer",
+                f"expected rows enough of `{name}` at {min_nodes} nodes at least, and no or not "
+                "too few rows of it at each other node, got fewer",
                 remedy=f"merge or leave out `{name}`, or choose other nodes",
             )
     return safe
@@ -59,10 +65,10 @@ def partition_keep(
     """The leaves of the finest safe partition, bool[cells, supports] (alike in a cell's supports).
 
     Cells are `trees` complete binary trees in heap order. A cell splits only where both children
-    are safe: in each support every node has no rows or enough, and enough nodes have enough or all
-    have none. A cell at either end of the tree must not be empty, so that the ends of a partition
-    never tell the least or the greatest value; with `end_supports`, that holds of so many of the
-    first supports only. A tree whose root is not safe has no leaf.
+    are safe: in each support every node has no rows or not too few, and enough nodes have enough or
+    all have none. A cell at either end of the tree must not be empty, so that the ends of a
+    partition never tell the least or the greatest value; with `end_supports`, that holds of so many
+    of the first supports only. A tree whose root is not safe has no leaf.
 
     Leaves of one release are exact, disjoint and each safe. Two releases over other edges are not
     held together by this rule: kinds whose edges come with the inputs use `split_keep`.
@@ -70,7 +76,7 @@ def partition_keep(
     Raises `CallError` (`argument`) for a number of cells that is not that of such trees, and for
     `end_supports` that are none of the supports.
     """
-    cells, supports = totals.shape[0], totals.shape[1] // 2
+    cells, supports = totals.shape[0], totals.shape[1] // 3
     size = _tree_size(cells, trees)
     if not size or (size + 1) & size:
         raise CallError("argument", f"expected {trees} complete binary trees, got {cells} cells")
@@ -78,8 +84,8 @@ def partition_keep(
         raise CallError(
             "argument", f"expected 1 to {supports} supports at the ends, got {end_supports}"
         )
-    safe = _safe(totals, participants, min_nodes, may_be_empty=True).all(axis=1)
-    ends = _safe(totals, participants, min_nodes, may_be_empty=False)[:, :end_supports]
+    safe = _safe_or_empty(totals, participants, min_nodes).all(axis=1)
+    ends = _safe(totals[:, : 2 * supports], participants, min_nodes)[:, :end_supports]
     filled = ends.all(axis=1) & safe
     good = np.where(_at_an_end(size), filled.reshape(trees, size), safe.reshape(trees, size))
     # `there`: the cell is a leaf or lies above one.
@@ -107,19 +113,19 @@ def split_keep(totals: Flags, *, participants: int, min_nodes: int, trees: int) 
     rows left and right of the split. The last two are marks instead, with rows enough where the
     chain goes on in the left half, or in the right one.
 
-    A split is safe as `safe_splits` says, of halves that have no rows or enough at every node, and
-    enough rows at enough nodes or none at all. It is told where, in every group, there are rows on
-    both sides as well: so no end of the data is told.
+    A split is safe as `safe_splits` says, of halves that have no rows or not too few at every node,
+    and enough rows at enough nodes or none at all. It is told where, in every group, there are rows
+    on both sides as well: so no end of the data is told.
 
     Whether a split is safe follows from the rows alone, whatever else a tree asks for. All splits
     told of the same rows, in any number of rounds, are of one partition, in which each node has no
-    rows or enough between any two splits, and enough nodes have enough or none has any: nothing
-    thinner can be had by subtraction. Nodes see the totals besides: a node whose half has a few
-    rows must flag nothing there (`trees`).
+    rows or not too few between any two splits, and enough nodes have enough or none has any:
+    nothing thinner can be had by subtraction. Nodes see the totals besides: a node whose half has
+    too few rows must flag nothing there (`trees`).
 
     Raises `CallError` (`argument`) for a number of splits or supports that is not that of trees.
     """
-    splits, supports = totals.shape[0], totals.shape[1] // 2
+    splits, supports = totals.shape[0], totals.shape[1] // 3
     size, groups = _tree_size(splits, trees), (supports - 2) // 4
     heap = size - CHAIN
     if heap < 1 or (heap + 1) & heap or groups < 1 or supports != 4 * groups + 2:
@@ -127,8 +133,8 @@ def split_keep(totals: Flags, *, participants: int, min_nodes: int, trees: int) 
             "argument", f"expected {trees} trees of splits, got {splits} of {supports} supports"
         )
     sides = (trees, size, groups, 4)
-    safe = _safe(totals, participants, min_nodes, may_be_empty=True)[:, :-2].reshape(sides)
-    filled = _safe(totals, participants, min_nodes, may_be_empty=False)[:, :-2].reshape(sides)
+    safe = _safe_or_empty(totals, participants, min_nodes)[:, :-2].reshape(sides)
+    filled = _safe(totals[:, : 2 * supports], participants, min_nodes)[:, :-2].reshape(sides)
     marks = (totals[:, supports - 2 : supports] == participants).reshape(trees, size, 2)
     told = safe_splits(safe[..., :2], filled[..., :2], marks)
     told &= np.logical_and.reduce(filled[..., 2:], axis=(2, 3))
@@ -178,13 +184,20 @@ def _tree_size(cells: int, trees: int) -> int:
     return cells // trees if trees > 0 and cells % trees == 0 else 0
 
 
-def _safe(totals: Flags, participants: int, min_nodes: int, *, may_be_empty: bool) -> Mask:
-    """Which supports are harmless at every node and enough at `min_nodes`, bool[cells, supports];
-    or, where they may be empty, empty at every node."""
+def _safe(totals: Flags, participants: int, min_nodes: int) -> Mask:
+    """Which supports are harmless at every node and enough at `min_nodes`, bool[cells, supports],
+    from `both_flags`."""
     half = totals.shape[1] // 2
     enough, harmless = totals[:, :half], totals[:, half:]
-    filled = enough >= min_nodes
-    safe: Mask = (harmless == participants) & (filled | (enough == 0) if may_be_empty else filled)
+    safe: Mask = (harmless == participants) & (enough >= min_nodes)
+    return safe
+
+
+def _safe_or_empty(totals: Flags, participants: int, min_nodes: int) -> Mask:
+    """Which supports are safe, or have no rows at any node, from `partition_flags`."""
+    third = totals.shape[1] // 3
+    empty = (totals[:, 2 * third :] == 0) & (totals[:, third : 2 * third] == participants)
+    safe: Mask = empty | _safe(totals[:, : 2 * third], participants, min_nodes)
     return safe
 
 

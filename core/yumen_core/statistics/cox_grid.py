@@ -96,8 +96,7 @@ class CoxGrid:
         need = np.full(ready.supports.shape[1], rules.threshold)
         if rules.threshold > 1:  # a threshold of 1 says that nothing is to be protected
             need[: len(_PARTS)] = max(rules.threshold, ROWS_PER_COLUMN * model.size)
-        few = np.minimum(ready.supports, 1)
-        supports = np.where(ready.supports >= need, ready.supports, few)
+        supports = np.where(ready.supports >= need, ready.supports, np.minimum(ready.supports, 1))
         zero = np.zeros(model.size)
         values, effective = _values(
             ready, grid, trees, inputs.get("beta", zero), inputs.get("centre", zero)

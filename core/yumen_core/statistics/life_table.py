@@ -15,7 +15,7 @@ from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, count, real
 from yumen_core.statistics.rows import Rows
-from yumen_core.statistics.survival import read_times
+from yumen_core.statistics.survival import check_times, read_times
 from yumen_core.statistics.time_grid import parse_grid, summed
 
 MAX_GROUPS = 200
@@ -47,8 +47,7 @@ class LogrankNodes:
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:
         read.only(arguments, "by", "duration", "event", "groups")
-        for name in ("duration", "event"):
-            read.number_variable(variables, read.text(arguments, name))
+        check_times(variables, read.text(arguments, "duration"), read.text(arguments, "event"))
         by = read.text(arguments, "by")
         names = tuple(f"{by}[{level}]" for level in read.level_variable(variables, by))
         groups = read.whole(arguments, "groups", 2, MAX_GROUPS)
@@ -63,7 +62,7 @@ class LogrankNodes:
     ) -> Local:
         by, groups = read.text(arguments, "by"), read.whole(arguments, "groups", 2, MAX_GROUPS)
         duration, event = read.text(arguments, "duration"), read.text(arguments, "event")
-        times = read_times(rows, duration, event, (by,))
+        times = read_times(rows, duration, event, rules, (by,))
         code = rows.level(by)[times.chosen].astype(np.int64)
         known = code >= 0
         moments, place = np.unique(times.durations, return_inverse=True)
@@ -91,8 +90,7 @@ class LifeTable:
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:
         read.only(arguments, "by", "duration", "event", "groups", "resolution", "start", "steps")
-        for name in ("duration", "event"):
-            read.number_variable(variables, read.text(arguments, name))
+        check_times(variables, read.text(arguments, "duration"), read.text(arguments, "event"))
         by = read.text(arguments, "by")
         supports: tuple[str, ...] = ("rows",)
         if by:
@@ -108,7 +106,7 @@ class LifeTable:
         by, grid = read.text(arguments, "by"), parse_grid(arguments)
         groups = read.whole(arguments, "groups", 1, MAX_GROUPS)
         duration, event = read.text(arguments, "duration"), read.text(arguments, "event")
-        times = read_times(rows, duration, event, (by,) if by else ())
+        times = read_times(rows, duration, event, rules, (by,) if by else ())
         place = grid.leaves_of(times.durations) * groups
         known = np.ones(len(place), dtype=np.bool_)
         if by:

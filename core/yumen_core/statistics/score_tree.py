@@ -58,7 +58,7 @@ class ScoreTrees:
         ordered = rows.kept(
             "score_tree_order", lambda: _ordered(rows, _model(arguments), inputs, rules)
         )
-        return counted([ordered], _trees(arguments), inputs, rules.threshold)
+        return counted([ordered], _trees(arguments), inputs, rules)
 
 
 def _trees(arguments: Arguments) -> TreeArguments:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from yumen_core import canonical
 from yumen_core.disclosure import DisclosureRules
-from yumen_core.errors import StateError
+from yumen_core.errors import CallError, StateError
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.design import (
     Design,
@@ -35,7 +35,7 @@ from yumen_core.statistics.partial_likelihood import (
     partial_likelihood,
     strata_of,
 )
-from yumen_core.statistics.rows import Rows, Variable, check_finite
+from yumen_core.statistics.rows import Rows, Variable
 
 ROWS_PER_COLUMN = 3
 _MOST_LEVERAGE = 0.5
@@ -51,25 +51,45 @@ class Times:
     events: Mask
 
 
-def read_times(rows: Rows, duration: str, event: str, others: Sequence[str] = ()) -> Times:
-    """The rows in which nothing of these is missing. Raises `StateError` (`data_values`) for a
-    duration that is infinite or negative, and for an event other than 0 and 1."""
-    chosen = rows.complete((duration, event, *others))
-    durations, events = rows.number(duration)[chosen], rows.number(event)[chosen]
-    check_finite(duration, durations)
-    if (durations < 0).any():
-        raise StateError(
-            "data_values",
-            f"expected durations of `{duration}` from 0, got a negative one",
-            remedy="leave such rows out with where=",
-        )
-    if not np.isin(events, (0.0, 1.0)).all():
-        raise StateError(
-            "data_values",
-            f"expected `{event}` to be 0 or 1, got another value",
+def check_times(variables: Variables, duration: str, event: str) -> None:
+    """Refuse a duration or an event without numbers, and an event whose bounds are not 0 and 1.
+    Raises `CallError` (`statistic`)."""
+    read.number_variable(variables, duration)
+    found = read.number_variable(variables, event)
+    if (found.low is not None and found.low < 0) or (found.high is not None and found.high > 1):
+        raise CallError(
+            "statistic",
+            f"expected `{event}` to be 0 or 1, got a variable from {found.low:g} to {found.high:g}",
             remedy="write the event as a condition, such as `status = 2`",
         )
-    return Times(chosen, durations, events == 1.0)
+
+
+def read_times(
+    rows: Rows, duration: str, event: str, rules: DisclosureRules, others: Sequence[str] = ()
+) -> Times:
+    """The rows in which nothing of these is missing. A duration that is infinite or negative, or an
+    event other than 0 and 1, counts as missing too: a refusal for one row would tell of that row.
+
+    Raises `StateError` (`data_values`) where a threshold of rows is at fault so.
+    """
+    chosen = rows.complete((duration, event, *others))
+    durations, events = rows.number(duration), rows.number(event)
+    timed = np.isfinite(durations) & (durations >= 0)
+    known = (events == 0.0) | (events == 1.0)
+    if np.count_nonzero(chosen & ~timed) >= rules.threshold:
+        raise StateError(
+            "data_values",
+            f"expected finite durations of `{duration}` from 0, got others",
+            remedy="leave such rows out with where=",
+        )
+    if np.count_nonzero(chosen & ~known) >= rules.threshold:
+        raise StateError(
+            "data_values",
+            f"expected `{event}` to be 0 or 1, got other values",
+            remedy="write the event as a condition, such as `status = 2`",
+        )
+    chosen = chosen & timed & known
+    return Times(chosen, durations[chosen], events[chosen] == 1.0)
 
 
 @dataclass(frozen=True)
@@ -104,8 +124,7 @@ def parse_cox(arguments: Arguments, variables: Variables, *more: str) -> CoxMode
     levels has. Raises `CallError` (`statistic`)."""
     read.only(arguments, *_ARGUMENTS, *more)
     duration, event = read.text(arguments, "duration"), read.text(arguments, "event")
-    read.number_variable(variables, duration)
-    read.number_variable(variables, event)
+    check_times(variables, duration, event)
     strata = read.text(arguments, "strata")
     if strata:
         read.level_variable(variables, strata)
@@ -144,7 +163,7 @@ def cox_rows(rows: Rows, arguments: Arguments, model: CoxModel, rules: Disclosur
 
 def _cox_rows(rows: Rows, model: CoxModel, rules: DisclosureRules) -> CoxRows:
     others = [*model.design.variables, *([model.strata] if model.strata else [])]
-    times = read_times(rows, model.duration, model.event, others)
+    times = read_times(rows, model.duration, model.event, rules, others)
     found = len(times.durations)
     if 0 < found < ROWS_PER_COLUMN * model.size:
         raise StateError(

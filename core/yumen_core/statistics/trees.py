@@ -106,7 +106,7 @@ class Trees:
             rows.kept(("tree", name, asked.by, asked.groups), partial(_ordered, rows, name, asked))
             for name in asked.variables
         ]
-        return counted(ordered, asked, inputs, rules.threshold)
+        return counted(ordered, asked, inputs, rules)
 
 
 def read_arguments(arguments: Arguments) -> TreeArguments:
@@ -158,7 +158,7 @@ def tree_layout(asked: TreeArguments, **inputs: tuple[int, ...]) -> Layout:
 
 
 def counted(
-    ordered: Sequence[Sequence[Reals]], asked: TreeArguments, inputs: Inputs, threshold: int
+    ordered: Sequence[Sequence[Reals]], asked: TreeArguments, inputs: Inputs, rules: DisclosureRules
 ) -> Local:
     """One node's part, from its values in rising order by variable and group, float64[rows] each.
 
@@ -173,7 +173,7 @@ def counted(
         marks.append(edges.marks)
     every = np.stack(sides)
     values = every[:, :, :, 2].astype(np.float64).reshape(-1, asked.together)
-    return Local(_hushed(every, np.stack(marks), threshold), values)
+    return Local(_hushed(every, np.stack(marks), rules), values)
 
 
 def in_order(numbers: Reals, codes: npt.NDArray[np.integer] | None, groups: int) -> list[Reals]:
@@ -202,15 +202,15 @@ def _sides(ordered: Reals, edges: Splits) -> Counts:
     return found
 
 
-def _hushed(sides: Counts, marks: npt.NDArray[np.bool_], threshold: int) -> Counts:
+def _hushed(sides: Counts, marks: npt.NDArray[np.bool_], rules: DisclosureRules) -> Counts:
     """Supports int64[trees * splits, 4 * groups + 2] from int64[trees, splits, groups, 4] and the
     marks bool[trees, splits, 2]: 1 in all four of a split that is not safe at this node."""
     halves = sides[..., :2]
-    filled = halves >= threshold
+    filled = halves >= rules.few
     safe = safe_splits(filled | (halves == 0), filled, marks)
     shown = np.where(safe[:, :, np.newaxis, np.newaxis], sides, np.int64(1))
     flat = shown.reshape(safe.size, -1)
-    return np.concatenate([flat, np.where(marks, threshold, 0).reshape(safe.size, 2)], axis=1)
+    return np.concatenate([flat, np.where(marks, rules.threshold, 0).reshape(safe.size, 2)], axis=1)
 
 
 def _cells(asked: TreeArguments, inputs: Inputs) -> tuple[Cell, ...]:

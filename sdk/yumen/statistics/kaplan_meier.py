@@ -184,8 +184,9 @@ def kaplan_meier(
     distinct time the result is that of lifelines on the pooled rows, to rounding (1e-12).
 
     Raises `CallError`: `argument` for a duration without bounds or resolution, `too_few_rows` where
-    nothing can be released; `PeerError`: `data_values` for an event other than 0 and 1, and for a
-    negative or infinite duration.
+    nothing can be released; `statistic` for an event whose bounds are not 0 and 1. Rows
+    with a negative or infinite duration, or another event, count as missing; a node with as many of
+    them as its threshold refuses (`PeerError`, `data_values`).
 
     Source: E. L. Kaplan, P. Meier, JASA 53 (1958); exponential Greenwood limits: J. D. Kalbfleisch,
     R. L. Prentice, "The Statistical Analysis of Failure Time Data" (2002), section 1.4.

@@ -27,12 +27,14 @@ def ols(
     `weights`, a column or SQL expression, are statsmodels' WLS weights. `cov_type` is `nonrobust`,
     `HC0` to `HC3` (White 1980; MacKinnon and White 1985) or `cluster`: the nodes are the clusters
     (Liang and Zeger 1986), with the correction (n - 1) / (n - p) * G / (G - 1) and normal
-    quantiles, as statsmodels does; few nodes make poor clusters, and the sum over them of the
-    products of each node's summed score tells more of single nodes than any other sum here. `fixed_effects="node"` gives each
-    node an intercept of its own, by taking off the node's means; a declared column there adds
-    indicators of its levels. `ridge` and `lasso` add `ridge / 2 * b**2 + lasso * |b|` to half the
-    mean squared residual for each coefficient but the intercept: those of statsmodels'
-    `fit_regularized` with alpha (1 - L1_wt) and alpha L1_wt; there are no errors then.
+    quantiles, as statsmodels does. Few nodes make poor clusters, and the sum over them of the
+    products of each node's summed score tells more of single nodes than any other sum here.
+
+    `fixed_effects="node"` gives each node an intercept of its own, by taking off the node's means;
+    a declared column there adds indicators of its levels. `ridge` and `lasso` add
+    `ridge / 2 * b**2 + lasso * |b|` to half the mean squared residual for each coefficient but the
+    intercept: those of statsmodels' `fit_regularized` with alpha (1 - L1_wt) and alpha L1_wt; there
+    are no errors then.
 
     Rows with a missing value in the model or a weight of 0 are left out; `nobs` counts the rest.
 

@@ -250,18 +250,29 @@ def test_wrong_calls_say_what_would_pass() -> None:
             cox(table, "t", "e", "x", **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("e", 2, "expected `e` to be 0 or 1, got another value"),
-        ("t", -1.0, "expected durations of `t` from 0, got a negative one"),
-    ],
-)
-def test_bad_values_are_refused_at_the_node(column: str, value: float, message: str) -> None:
-    frame = frame_of(400, 0)
-    frame.loc[3, column] = value
-    with pytest.raises(PeerError, match=message):
-        cox(Table(InProcess(split(frame, 3), schema_of(frame))), "t", "e", "x")
+def test_an_event_is_0_or_1_by_its_bounds() -> None:
+    frame = frame_of(400, 0).assign(status=lambda f: f["e"] + 1)
+    table = Table(InProcess(split(frame, 3), schema_of(frame)))
+    with pytest.raises(CallError, match="expected `status` to be 0 or 1, got a variable from 1 to"):
+        cox(table, "t", "status", "x")
+    found = cox(table, "t", "status = 2", "x")
+    assert found.params_["x"] == cox(table, "t", "e", "x").params_["x"]
+
+
+@pytest.mark.parametrize("strata", ["node", None])
+def test_rows_of_no_use_count_as_missing_until_they_are_many(strata: str | None) -> None:
+    frame = frame_of(900, 0, 6)
+    bad = frame.copy()
+    bad.loc[:4, "t"] = -1
+    step = {} if strata else {"horizon": 4.0}
+    options = {"strata": strata, **step}
+    few = Table(InProcess(split(bad, 3), schema_of(bad), threshold=10))
+    found = cox(few, "t", "e", "x", **options)  # type: ignore[arg-type]
+    assert found.nobs == 895
+    bad.loc[:99, "t"] = -1
+    many = Table(InProcess(split(bad, 3), schema_of(bad), threshold=10))
+    with pytest.raises(PeerError, match="expected finite durations of `t` from 0, got others"):
+        cox(many, "t", "e", "x", **options)  # type: ignore[arg-type]
 
 
 def test_few_rows_events_or_differing_values_are_refused_by_name() -> None:
@@ -273,9 +284,9 @@ def test_few_rows_events_or_differing_values_are_refused_by_name() -> None:
         cox(table, "t", "e", "x + flag")
     frame["rare"] = (np.arange(400) % 20 == 7).astype(int)
     rare = Table(InProcess(split(frame, 3), schema_of(frame), threshold=10))
-    with pytest.raises(PeerError, match="of `rare other than its median` at every node"):
+    with pytest.raises(PeerError, match="of `rare other than its median` at 3 nodes"):
         cox(rare, "t", "e", "x + rare")
-    with pytest.raises(PeerError, match="of `events` at every node"):
+    with pytest.raises(PeerError, match="of `events` at 3 nodes"):
         cox(table.where("e = 0 OR x < 4950"), "t", "e", "x")
     few = Table(InProcess([node.iloc[:11] for node in nodes], schema_of(frame)))
     with pytest.raises(PeerError, match="expected 3 complete rows or more for each of 4 columns"):

@@ -205,6 +205,6 @@ def test_a_bin_is_held_back_to_cover_a_thin_one() -> None:
     assert local.supports[:, 0].tolist() == [20, 1]  # two rows lie beyond the edges
     edges: Json = ["0", "1", "2", "3"]
     local = Bins().compute(
-        rows([0.5] * 20 + [1.5] * 4 + [3.0] * 12), {**BINS, "edges": edges}, {}, RULES
+        rows([0.5] * 20 + [1.5] * 2 + [3.0] * 12), {**BINS, "edges": edges}, {}, RULES
     )
-    assert local.supports[:, 0].tolist() == [20, 4, 1]
+    assert local.supports[:, 0].tolist() == [20, 2, 1]
