@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from yumen_core.canonical import Json
 from yumen_core.sql.interval import Interval
@@ -75,6 +76,16 @@ class Expr:
     bounds: Interval | None
     nullable: bool
 
+    @property
+    def size(self) -> int:
+        """How many nodes the tree has, written out: a part that stands twice counts twice."""
+        return 1
+
+    @property
+    def depth(self) -> int:
+        """How many levels the tree has."""
+        return 1
+
 
 @dataclass(frozen=True)
 class ColumnRef(Expr):
@@ -92,6 +103,14 @@ class Constant(Expr):
 class Apply(Expr):
     op: Op
     args: tuple[Expr, ...]
+
+    @cached_property
+    def size(self) -> int:
+        return 1 + sum(arg.size for arg in self.args)
+
+    @cached_property
+    def depth(self) -> int:
+        return 1 + max((arg.depth for arg in self.args), default=0)
 
 
 @dataclass(frozen=True)
