@@ -205,8 +205,8 @@ class Execution:
         if dataset is None:
             raise StateError("data_source", f"expected table `{spec.table}`, got none")
         cells = await asyncio.to_thread(dataset.cells, job.asked.plan, timeout_s=self._timeout_s)
-        table = job.asked.tables[self._me]
-        rules = DisclosureRules(threshold=table.threshold, min_nodes=table.min_nodes)
+        asked = job.asked
+        rules = DisclosureRules(threshold=asked.threshold(self._me), min_nodes=asked.min_nodes)
         counted = _Counted(cells, local_flags(cells.supports, rules))
         self._counted[job.job_id] = counted
         return counted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from yumen_core.clock import Clock
@@ -14,6 +14,7 @@ from yumen_core.jobs.job_id import new_job_id
 from yumen_core.jobs.spec import (
     MIN_PARTICIPANTS,
     JobSpec,
+    JoinedTable,
     Participant,
     secret_info,
 )
@@ -27,12 +28,15 @@ DEFAULT_LIFETIME_S = 600.0
 
 @dataclass(frozen=True)
 class Asked:
-    """A statement read against the catalogue, with the nodes it is put to."""
+    """A statement read against the catalogue, with the nodes it is put to.
+
+    `schemas` holds every table that the statement reads, by name.
+    """
 
     sql: str
     purpose: str
     plan: Plan
-    schema: TableSchema
+    schemas: Mapping[str, TableSchema]
     nodes: tuple[SignedDescriptor, ...]
     min_nodes: int
 
@@ -55,18 +59,20 @@ def ask(
 ) -> Asked:
     """Read `sql` against the catalogue and choose the nodes.
 
-    With `nodes=None` all nodes that publish the table are chosen; a name in `nodes` is a node's
-    name, `organisation/name` or SPIFFE id, or an organisation that has one node. With
-    `min_nodes=None` every chosen node must take part.
+    With `nodes=None` all nodes that publish every table of the statement are chosen; a name in
+    `nodes` is a node's name, `organisation/name` or SPIFFE id, or an organisation that has one
+    node. With `min_nodes=None` every chosen node must take part.
     Raises `CallError` for a statement, a purpose or a node that cannot be, with the reason.
     """
     check_question(sql, purpose, min_nodes)
     plan = _first_plan(sql, catalogue)
-    table = plan.table
-    chosen = _choose(table, catalogue, nodes)
-    schema = _one_schema(table, chosen)
-    if schema.digest != plan.schema.digest:
-        plan = parse(sql, {table: schema})
+    tables = (plan.table, *plan.joined)
+    chosen = _choose(tables, catalogue, nodes)
+    if not chosen:
+        names = "` and `".join(tables)
+        raise CallError("insufficient_nodes", f"expected nodes that publish `{names}`, got none")
+    schemas = {table: _one_schema(table, chosen) for table in tables}
+    plan = parse(sql, schemas)
     needed = len(chosen) if min_nodes is None else min_nodes
     if len(chosen) < MIN_PARTICIPANTS:
         names = ", ".join(node_names([n.descriptor.node for n in chosen]).values()) or "none"
@@ -80,7 +86,7 @@ def ask(
             "argument",
             f"expected min_nodes from {MIN_PARTICIPANTS} to {len(chosen)}, got `{needed}`",
         )
-    return Asked(sql, purpose, plan, schema, chosen, needed)
+    return Asked(sql, purpose, plan, schemas, chosen, needed)
 
 
 def prepare(
@@ -115,7 +121,10 @@ def prepare(
         requester=requester,
         purpose=asked.purpose,
         table=asked.plan.table,
-        schema_digest=asked.schema.digest,
+        schema_digest=asked.plan.schema.digest,
+        joined=tuple(
+            JoinedTable(name, asked.schemas[name].digest) for name in sorted(asked.plan.joined)
+        ),
         sql=asked.sql,
         plan_digest=asked.plan.digest,
         participants=participants,
@@ -129,7 +138,7 @@ def prepare(
 
 
 def _first_plan(sql: str, catalogue: Sequence[SignedDescriptor]) -> Plan:
-    """The statement over any node's schema of its table; an unknown table is refused by `parse`."""
+    """The statement over any node's schemas of its tables; `parse` refuses unknown ones."""
     schemas = {
         name: table.schema for node in catalogue for name, table in node.descriptor.tables.items()
     }
@@ -142,9 +151,11 @@ def _first_plan(sql: str, catalogue: Sequence[SignedDescriptor]) -> Plan:
 
 
 def _choose(
-    table: str, catalogue: Sequence[SignedDescriptor], nodes: Sequence[str] | None
+    tables: Sequence[str], catalogue: Sequence[SignedDescriptor], nodes: Sequence[str] | None
 ) -> tuple[SignedDescriptor, ...]:
-    publishing = [node for node in catalogue if table in node.descriptor.tables]
+    publishing = [
+        node for node in catalogue if all(table in node.descriptor.tables for table in tables)
+    ]
     if nodes is None:
         return tuple(publishing)
     if isinstance(nodes, str):
@@ -152,7 +163,7 @@ def _choose(
     by_node = {node.descriptor.node: node for node in publishing}
     chosen: list[SignedDescriptor] = []
     for name in nodes:
-        found = by_node[find_node(name, list(by_node), table)]
+        found = by_node[find_node(name, list(by_node), "` and `".join(tables))]
         if found in chosen:
             raise CallError("argument", f"expected distinct nodes, got `{name}` twice")
         chosen.append(found)
@@ -170,6 +181,4 @@ def _one_schema(table: str, nodes: Sequence[SignedDescriptor]) -> TableSchema:
                 node=node.descriptor.node.uri,
                 remedy="choose nodes that publish the same schema: see `fed.datasets()`",
             )
-    if not schemas:
-        raise CallError("insufficient_nodes", f"expected nodes that publish `{table}`, got none")
     return schemas[0]

@@ -89,7 +89,10 @@ class Expr:
 
 @dataclass(frozen=True)
 class ColumnRef(Expr):
+    """A column of the base table (`source` 0) or of joined table number `source`."""
+
     column: Column
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,8 +148,8 @@ def branches(case: Apply) -> Iterator[tuple[Expr, Expr]]:
 def to_json(expr: Expr) -> Json:
     """The structure of `expr`. Types and bounds follow from it and the schema."""
     match expr:
-        case ColumnRef(column=column):
-            return ["column", column.name]
+        case ColumnRef(column=column, source=source):
+            return ["column", column.name, source] if source else ["column", column.name]
         case Constant(value=float() as value):
             return ["float", value.hex()]
         case Constant(kind=kind, scale=scale, value=value):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from sqlglot import exp
 
+from yumen_core.sql.join_clause import joined_scope
 from yumen_core.sql.relation import Named, Part, Scope, both, table_scope
 from yumen_core.sql.scalar import AGGREGATES, RowReader, identifier, near, only
 from yumen_core.sql.schema import TableSchema
@@ -17,11 +18,11 @@ from yumen_core.sql.source import Source
 
 # Parts of a SELECT that we read; all else is refused, by its first word where it has one.
 _OUTER = (
-    "expressions", "from_", "where", "group", "having", "order", "limit", "offset", "with_",
+    "expressions", "from_", "joins", "where", "group", "having", "order", "limit", "offset",
+    "with_",
 )  # fmt: skip
-_INNER = ("expressions", "from_", "where", "with_")
+_INNER = ("expressions", "from_", "joins", "where", "with_")
 _WORDS = {
-    "joins": ("JOIN",),
     "laterals": ("LATERAL",),
     "windows": ("WINDOW",),
     "sample": ("SAMPLE", "USING", "TABLESAMPLE"),
@@ -30,12 +31,12 @@ _WORDS = {
     "locks": ("FOR",),
 }
 ONE_TABLE = (
-    "a query is one SELECT of one table, or of inner SELECTs that keep its rows, with WHERE, "
-    "GROUP BY, HAVING, ORDER BY and LIMIT"
+    "a query is one SELECT of one table, or of inner SELECTs and joins that keep its rows, with "
+    "WHERE, GROUP BY, HAVING, ORDER BY and LIMIT"
 )
 ROWS_ONLY = (
-    "an inner SELECT has columns, FROM and WHERE, so that each of its rows is one of the table's; "
-    "aggregates, GROUP BY, ORDER BY and LIMIT go in the outer SELECT"
+    "an inner SELECT has columns, FROM, JOIN and WHERE, so that each of its rows is one of the "
+    "table's; aggregates, GROUP BY, ORDER BY and LIMIT go in the outer SELECT"
 )
 
 
@@ -59,7 +60,12 @@ class FromReader:
                 self._source.select_word(select),
                 "is not supported without FROM and a table",
             )
-        return self._entry(clause.this, self._with(select, known))
+        scopes = self._with(select, known)
+        scope = self._entry(clause.this, scopes)
+        for join in select.args.get("joins") or ():
+            entry = self._entry(join.this, scopes)
+            scope = joined_scope(self._source, scope, join, entry)
+        return scope
 
     def _with(self, select: exp.Select, known: Mapping[str, Scope]) -> Mapping[str, Scope]:
         """The named SELECTs before `select`, each over those before it."""
@@ -141,7 +147,7 @@ class FromReader:
             condition = rows.condition(where.this, "WHERE")
         title = f"`{name}`" if name else "the inner SELECT"
         part = Part(name, title, columns)
-        return Scope(below.schema, (part,), both(below.where, condition))
+        return Scope(below.schema, (part,), both(below.where, condition), below.joins)
 
     def _columns(self, select: exp.Select, rows: RowReader) -> Iterator[Named]:
         taken: set[str] = set()
@@ -181,7 +187,7 @@ class FromReader:
             place = self._source.place(node)
             reason = f"names a table other than {scope.qualifiers}"
             raise self._source.refuse("sql_unknown_column", place, reason)
-        return [entry for part in parts for entry in part.columns]
+        return scope.starred(qualifier)
 
     def _check_parts(self, select: exp.Select, known: tuple[str, ...], reason: str) -> None:
         for name, value in select.args.items():
@@ -197,4 +203,5 @@ class FromReader:
 def _called(scope: Scope, alias: str) -> Scope:
     """The same rows under another name."""
     (part,) = scope.parts
-    return Scope(scope.schema, (Part(alias, f"`{alias}`", part.columns),), scope.where)
+    called = Part(alias, f"`{alias}`", part.columns)
+    return Scope(scope.schema, (called,), scope.where, scope.joins)

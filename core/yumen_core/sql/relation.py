@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from yumen_core.sql import operators
 from yumen_core.sql.expression import Apply, Expr, Op
+from yumen_core.sql.plan import Join
 from yumen_core.sql.schema import TableSchema
 
 
@@ -24,11 +25,16 @@ class Named:
 
 @dataclass(frozen=True)
 class Part:
-    """One entry of FROM. `title` is how messages call it, `qualifier` how the statement does."""
+    """One entry of FROM. `title` is how messages call it, `qualifier` how the statement does.
+
+    `merged` are the columns, in lower case, that USING made one with those of an entry before: a
+    bare name means that one.
+    """
 
     qualifier: str
     title: str
     columns: tuple[Named, ...]
+    merged: frozenset[str] = frozenset()
 
     def find(self, name: str) -> Named | None:
         """The column of that name, without regard to case, as SQL reads names."""
@@ -43,6 +49,7 @@ class Scope:
     schema: TableSchema
     parts: tuple[Part, ...]
     where: Expr | None = None
+    joins: tuple[Join, ...] = ()
 
     def knows(self, qualifier: str) -> bool:
         return bool(self.named(qualifier))
@@ -56,8 +63,22 @@ class Scope:
 
     def find(self, name: str, qualifier: str | None) -> list[tuple[Part, Named]]:
         """Every column that the name can mean, with its entry of FROM."""
-        found = [(part, part.find(name)) for part in self.named(qualifier)]
-        return [(part, column) for part, column in found if column is not None]
+        folded = name.casefold()
+        return [
+            (part, column)
+            for part in self.named(qualifier)
+            if (column := part.find(name)) is not None
+            and (qualifier is not None or folded not in part.merged)
+        ]
+
+    def starred(self, qualifier: str | None) -> list[Named]:
+        """The columns that * stands for, or those of one entry."""
+        return [
+            column
+            for part in self.named(qualifier)
+            for column in part.columns
+            if qualifier is not None or column.name.casefold() not in part.merged
+        ]
 
     @property
     def qualifiers(self) -> str:

@@ -15,7 +15,7 @@ from yumen_core.sql.expression import Expr, Op
 from yumen_core.sql.keys import bands
 from yumen_core.sql.operators import TypeFault
 from yumen_core.sql.plan import Function
-from yumen_core.sql.relation import Named, Scope
+from yumen_core.sql.relation import Named, Part, Scope
 from yumen_core.sql.source import MAX_DEPTH, Source
 
 SUPPORTED = (
@@ -97,6 +97,11 @@ class Reader(ABC):
 
     def find(self, node: exp.Column) -> Named | None:
         """The column that `node` names, its qualifier checked."""
+        found = self.resolve(node)
+        return None if found is None else found[1]
+
+    def resolve(self, node: exp.Column) -> tuple[Part, Named] | None:
+        """The column that `node` names, with its entry of FROM."""
         only(self.source, node, "this", "table")
         if not isinstance(node.this, exp.Identifier):
             raise self.source.unsupported(node, "name the columns")
@@ -109,9 +114,11 @@ class Reader(ABC):
         found = self.scope.find(identifier(node.this), qualifier)
         if len(found) > 1:
             owners = " and of ".join(part.title for part, _ in found)
-            reason = f"is a column of {owners}: write which, as in {found[0][0].qualifier}.column"
+            reason = (
+                f"is a column of {owners}: write which, as in {found[0][0].qualifier}.{node.name}"
+            )
             raise self.source.refuse("sql_unknown_column", self.source.place(node), reason)
-        return found[0][1] if found else None
+        return found[0] if found else None
 
     def unknown_column(self, node: exp.Column) -> CallError:
         written = node.args.get("table")

@@ -159,6 +159,7 @@ class _Builder:
             order=order,
             limit=self._count("limit"),
             offset=self._count("offset") or 0,
+            joins=self._scope.joins,
         )
 
     def _condition(self, part: str, reader: Reader) -> Expr | None:

@@ -34,6 +34,21 @@ _LEADING: dict[type[exp.Expr], tuple[TokenType, ...]] = {
     exp.Query: (TokenType.SELECT, TokenType.L_PAREN),
     exp.Exists: (TokenType.SELECT, TokenType.L_PAREN),
     exp.Connector: (),
+    exp.Join: (
+        TokenType.JOIN,
+        TokenType.INNER,
+        TokenType.OUTER,
+        TokenType.LEFT,
+        TokenType.RIGHT,
+        TokenType.FULL,
+        TokenType.CROSS,
+        TokenType.NATURAL,
+        TokenType.SEMI,
+        TokenType.ANTI,
+        TokenType.ASOF,
+        TokenType.SELECT,
+        TokenType.L_PAREN,
+    ),
     exp.Func: (TokenType.L_PAREN,),
 }
 _UNPLACED: dict[type[exp.Expr], tuple[str, ...]] = {
