@@ -22,6 +22,7 @@ from yumen_core.jobs.admission import (
     pinned_descriptors,
     policy_requests,
     question,
+    table_denials,
 )
 from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.decision import Decision
@@ -106,7 +107,8 @@ class Gate:
                 for request in policy_requests(
                     spec, asked, decider=me, nodes=asked.tables, now_ms=now_ms
                 ):
-                    denials += self._policies.decide(request).denials
+                    decided = self._policies.decide(request)
+                    denials += table_denials(spec, request, decided.denials)
         except (PeerError, CallError) as error:
             denials = (gate_denial(error, node=me.uri),)
         index = self._log.record(

@@ -28,6 +28,7 @@ from yumen_core.jobs.admission import (
     pinned_descriptors,
     policy_requests,
     question,
+    table_denials,
 )
 from yumen_core.jobs.book import DescriptorBook
 from yumen_core.jobs.decision import Decision
@@ -204,7 +205,7 @@ class Gate:
             decision = self._policies.decide(request)
             for problem in decision.errors:  # for the operator only
                 _LOG.error("a policy failed while deciding on job %s: %s", spec.job_id, problem)
-            denials += decision.denials
+            denials += table_denials(spec, request, decision.denials)
         return denials
 
     def _rule(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from yumen_core import canonical
 from yumen_core.errors import PeerError, YumenError
@@ -201,6 +201,16 @@ def policy_requests(
         )
         for tables in (asked.tables, *asked.joined.values())
     )
+
+
+def table_denials(
+    spec: JobSpec, request: PolicyRequest, denials: tuple[Denial, ...]
+) -> tuple[Denial, ...]:
+    """What a policy said of one table, with its name where the job reads several."""
+    if not spec.joined:
+        return denials
+    of_table = f"of table `{request.table}`: "
+    return tuple(replace(denial, message=of_table + denial.message) for denial in denials)
 
 
 def _policy_request(

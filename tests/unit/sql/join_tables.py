@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
 import duckdb
@@ -97,10 +96,8 @@ def pooled_joined(sql: str, nodes: Sequence[Rows]) -> list[tuple[object, ...]]:
     with duckdb.connect() as connection:
         connection.execute("SET threads = 1")
         for name, schema in TABLES.items():
-            rows = list(dict.fromkeys(row for node in nodes for row in node.get(name, ())))
+            rows = [row for node in nodes for row in node.get(name, ())]
+            if schema.key:  # every node may hold the same wards
+                rows = list(dict.fromkeys(rows))
             natural_table(connection, schema, rows)
         return connection.execute(sql).fetchall()
-
-
-def without_key(schema: TableSchema) -> TableSchema:
-    return replace(schema, key=())

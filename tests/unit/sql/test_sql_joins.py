@@ -297,18 +297,18 @@ REFUSED = [
     ),
     (
         "visits LEFT JOIN (SELECT id, 1 AS one FROM patients) AS p ON patient = id",
-        "`LEFT JOIN (SELECT id, 1 AS one FROM pati…` at line 1, column 29",
+        "`LEFT JOIN (SELECT id, 1 AS one FROM pat…` at line 1, column 29",
         LEFT_AS_IS,
     ),
     (
         "visits LEFT JOIN (SELECT * FROM patients WHERE born > 1950) AS p ON patient = id",
-        "`LEFT JOIN (SELECT * FROM patients WHERE …` at line 1, column 29",
+        "`LEFT JOIN (SELECT * FROM patients WHERE…` at line 1, column 29",
         LEFT_AS_IS,
     ),
     (
         "visits JOIN (SELECT p.* FROM patients p JOIN districts d ON p.district = d.name) AS p "
         "ON patient = id",
-        "`JOIN (SELECT p.* FROM patients p JOIN di…` at line 1, column 29",
+        "`JOIN (SELECT p.* FROM patients p JOIN d…` at line 1, column 29",
         "join one table after the other: the right side is one table",
     ),
     (
