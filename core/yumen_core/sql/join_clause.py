@@ -34,8 +34,8 @@ _Pair = tuple[ColumnRef, Column]
 def joined_scope(source: Source, left: Scope, node: exp.Join, right: Scope) -> Scope:
     """What `left JOIN right` reads.
 
-    1. It is JOIN or LEFT JOIN with ON or USING, and not too many of them.
-    2. The right side is one table, under a name of its own.
+    1. It is JOIN or LEFT JOIN with ON or USING, to a table with a key, and not one too many.
+    2. The right side is that table alone, under a name of its own.
     3. ON or USING equates columns of the left side with the whole key of that table.
 
     Raises `CallError` as `parse` says.
@@ -82,6 +82,11 @@ class _Joining:
             )
         if odd or args.get("method") or kind not in _KINDS:
             raise self._refuse("a join is JOIN or LEFT JOIN, with ON or USING")
+        if not self._table.key:
+            raise self._refuse(
+                f"{self._title} declares no key and a row may meet many of its rows, {_WHY}; "
+                + self._advice()
+            )
         if len(self._left.joins) >= MAX_JOINS:
             reason = f"expected at most {MAX_JOINS} joins"
             raise self._source.refuse("sql_too_large", self._source.place(self._node), reason)
@@ -172,11 +177,6 @@ class _Joining:
     def _by_key(self, pairs: list[tuple[exp.Expr, _Pair]]) -> tuple[_Pair, ...]:
         """The pairs in the order of the key, each of its columns once and nothing beside."""
         key = self._table.key
-        if not key:
-            raise self._refuse(
-                f"{self._title} declares no key and a row may meet many of its rows, {_WHY}; "
-                + self._advice()
-            )
         by_name = {column.name: (before, column) for _, (before, column) in pairs}
         if by_name.keys() != set(key) or len(pairs) != len(key):
             raise self._refuse(
