@@ -243,6 +243,7 @@ def _policy_request(
         filters=touched.filters,
         group_by=touched.group_by,
         group_bands=touched.group_bands,
+        joined=frozenset(spec.tables) - {name},
         aggregates=asked.plan.aggregates,
         participants=len(spec.participants),
         min_nodes=spec.min_nodes,

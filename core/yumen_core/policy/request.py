@@ -30,9 +30,10 @@ class PolicyRequest:
 
     `requester` is a user, `decider` the coordinator or the node that decides. `table_grade` is the
     strictest grade of the table. `columns` maps every touched column to its grade; `filters`
-    (WHERE), `group_by` (keys by exact value) and `group_bands` (keys in CASE bands) are among
-    them. `aggregates` are the plan's names, such as `avg`. `participants` counts the nodes named,
-    `min_nodes` the fewest with which the job goes on, `threshold` the rows behind a released
+    (WHERE and joins), `group_by` (keys by exact value) and `group_bands` (keys in CASE bands) are
+    among them. `joined` names the other tables that the query joins with this one. `aggregates` are
+    the plan's names, such as `avg`. `participants` counts the nodes named, `min_nodes` the fewest
+    with which the job goes on, `threshold` the rows behind a released
     cell. Times are milliseconds since the Unix epoch.
 
     Raises `CallError` ("argument") for a grade that is not known, a key that `columns` lacks, or a
@@ -48,6 +49,7 @@ class PolicyRequest:
     filters: frozenset[str] = frozenset()
     group_by: frozenset[str] = frozenset()
     group_bands: frozenset[str] = frozenset()
+    joined: frozenset[str] = frozenset()
     aggregates: frozenset[str]
     participants: int
     min_nodes: int
@@ -78,6 +80,7 @@ class PolicyRequest:
             "filters": sorted(self.filters),
             "groupBy": sorted(self.group_by),
             "groupBands": sorted(self.group_bands),
+            "joinedTables": sorted(self.joined),
             "aggregates": sorted(self.aggregates),
             "participants": self.participants,
             "minNodes": self.min_nodes,
@@ -140,6 +143,8 @@ class PolicyRequest:
                 raise _argument(f"`{field}` names column `{name}`, which `columns` lacks")
         for name in self.aggregates:
             _check_text("aggregate", name)
+        for name in self.joined:
+            _check_text("joined table", name)
 
 
 def _check_grade(what: str, grade: str) -> None:

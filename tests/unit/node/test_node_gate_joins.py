@@ -74,6 +74,25 @@ def test_no_join_reads_a_table_that_its_policy_keeps(sites: list[Site], join: As
     )
 
 
+def test_a_policy_may_forbid_that_two_tables_meet(
+    federation: Federation, sites: list[Site], join: Ask
+) -> None:
+    apart = 'context.joinedTables.isEmpty() || !context.joinedTables.contains("heart")'
+    site = Site(sites[1].node, sites[1].folder.with_name("apart"), bundle=policies(apart))
+    job = job_for(
+        federation.member(Role.USER, "qian"),
+        [site.published(), *(other.published() for other in (sites[0], *sites[2:]))],
+        sql=JOIN,
+        plan_digest=parse(JOIN, {"heart": HEART, "norms": NORMS}).digest,
+        joined=NAMED,
+    )
+    assert refusal(site, site.decide(job.proposal())) == (
+        "no_permit",
+        "of table `norms`: no policy permits this job",
+    )
+    site.state.close()
+
+
 def test_the_minimum_of_every_table_counts(sites: list[Site], join: Ask) -> None:
     assert refused_by_gate(sites[0], join(min_nodes=3)) == (
         "min_nodes",
@@ -98,6 +117,7 @@ def test_a_policy_is_asked_about_each_table_with_its_columns(sites: list[Site], 
         {"sex": "general", "strict": "important"},
     )
     assert (heart.filters, norms.filters) == ({"sex"}, {"sex", "strict"})
+    assert (heart.joined, norms.joined) == ({"norms"}, {"heart"})
     assert (heart.threshold, norms.threshold) == (25, 25)
     assert heart.aggregates == norms.aggregates == {"count", "sum"}
 
