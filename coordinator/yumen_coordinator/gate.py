@@ -15,12 +15,14 @@ from yumen_core.jobs.admission import (
     OpenedJob,
     Question,
     decision_detail,
+    decision_subject,
     gate_denial,
     minimum_denials,
     open_job,
     pinned_descriptors,
-    policy_request,
+    policy_requests,
     question,
+    table_denials,
 )
 from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.decision import Decision
@@ -90,9 +92,9 @@ class Gate:
         """Decide, log, sign: in this order.
 
         1. Every participant's descriptor is the newest and the one the job pins.
-        2. All publish the table with the job's schema; the statement is supported.
+        2. All publish the tables with the job's schemas; the statement is supported.
         3. The job's minimum is at least what every table demands behind a cell.
-        4. The federation's policy allows it.
+        4. The federation's policy allows it for every table that is read.
         """
         spec, now_ms = opened.spec, self._membership.clock.now_ms()
         me = self._membership.identity
@@ -102,20 +104,16 @@ class Gate:
             asked = question(spec, descriptors)
             denials = minimum_denials(spec, asked, node=me.uri)
             if not denials:
-                request = policy_request(
-                    spec, asked, decider=me, tables=asked.tables, now_ms=now_ms
-                )
-                denials = self._policies.decide(request).denials
+                for request in policy_requests(
+                    spec, asked, decider=me, nodes=asked.tables, now_ms=now_ms
+                ):
+                    decided = self._policies.decide(request)
+                    denials += table_denials(spec, request, decided.denials)
         except (PeerError, CallError) as error:
             denials = (gate_denial(error, node=me.uri),)
         index = self._log.record(
             Act.DECISION,
-            subject={
-                "job": spec.job_id,
-                "requester": spec.requester.uri,
-                "table": spec.table,
-                "purpose": spec.purpose,
-            },
+            subject=decision_subject(spec),
             digests={
                 "spec": opened.digest,
                 "policies": self._policies.digest,

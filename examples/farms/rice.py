@@ -1,9 +1,8 @@
 """Does high-yielding rice yield more? Six villages that keep their farms' books to themselves.
 
-    python examples/farms/rice.py
+python examples/farms/rice.py
 """
 
-import numpy as np
 import yumen
 from data import SCHEMA, farms
 

@@ -22,7 +22,9 @@ def main() -> None:
         print("\n", hours.corr(["wind_speed", "pressure", "temp"]), sep="")
 
         # Airports differ in height and exposure: each keeps a level of its own.
-        model = hours.ols("wind_speed ~ pressure + temp + C(month)", fixed_effects="node", cov_type="HC3")
+        model = hours.ols(
+            "wind_speed ~ pressure + temp + C(month)", fixed_effects="node", cov_type="HC3"
+        )
         print("\n", model, sep="")
         drop = -10 * model.params["pressure"]
         print(f"\n10 hPa less go with {drop:.2f} mph more wind, at the same airport and month.")

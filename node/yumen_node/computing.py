@@ -103,8 +103,8 @@ class Computing:
         Raises `StateError` where the table cannot answer, or where the kind of round refuses this
         node's rows.
         """
-        table = job.asked.tables[self._me]
-        rules = DisclosureRules(threshold=table.threshold, min_nodes=table.min_nodes)
+        asked = job.asked
+        rules = DisclosureRules(threshold=asked.threshold(self._me), min_nodes=asked.min_nodes)
         plan = job.asked.plan
         if isinstance(plan, Plan):
             dataset = self._dataset(job)

@@ -13,8 +13,8 @@ FILE_NAME = "node.yaml"
 class NodeConfig(BaseModel):
     """Settings of one node. Paths are relative to the file's folder.
 
-    `coordinator` is host:port; `tables` are declaration files; `threads` and `memory_limit` bound
-    DuckDB; times are in seconds.
+    `coordinator` is host:port; `tables` are declaration files; `threads` bounds
+    DuckDB, `memory_limit` does for each table; times are in seconds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

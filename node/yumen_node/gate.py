@@ -21,12 +21,14 @@ from yumen_core.jobs.admission import (
     OpenedJob,
     Question,
     decision_detail,
+    decision_subject,
     gate_denial,
     minimum_denials,
     open_job,
     pinned_descriptors,
-    policy_request,
+    policy_requests,
     question,
+    table_denials,
 )
 from yumen_core.jobs.book import DescriptorBook
 from yumen_core.jobs.decision import Decision
@@ -115,7 +117,7 @@ class Gate:
         4. The statement gives the plan the job names, over the schema this node publishes.
         5. The public key is the one the job names; the job's secret opens for this job and node.
         6. The minimum of nodes is no lower than the tables demand.
-        7. This node's policies allow it.
+        7. This node's policies allow it for every table that is read.
         """
         self.keep_key(proposal)
         envelope = SignedEnvelope.from_proto(proposal.job)
@@ -198,17 +200,13 @@ class Gate:
         denials = minimum_denials(spec, asked, node=me.uri)
         if denials:
             return denials
-        request = policy_request(
-            spec,
-            asked,
-            decider=me,
-            tables={me.uri: asked.tables[me.uri]},
-            now_ms=self._membership.clock.now_ms(),
-        )
-        decision = self._policies.decide(request)
-        for problem in decision.errors:  # for the operator only
-            _LOG.error("a policy failed while deciding on job %s: %s", spec.job_id, problem)
-        return decision.denials
+        now_ms = self._membership.clock.now_ms()
+        for request in policy_requests(spec, asked, decider=me, nodes=[me.uri], now_ms=now_ms):
+            decision = self._policies.decide(request)
+            for problem in decision.errors:  # for the operator only
+                _LOG.error("a policy failed while deciding on job %s: %s", spec.job_id, problem)
+            denials += table_denials(spec, request, decision.denials)
+        return denials
 
     def _rule(
         self, opened: OpenedJob, denials: tuple[Denial, ...], understood: _Understood | None
@@ -219,12 +217,7 @@ class Gate:
             spec.job_id,
             opened.digest,
             denials,
-            subject={
-                "job": spec.job_id,
-                "requester": spec.requester.uri,
-                "table": spec.table,
-                "purpose": spec.purpose,
-            },
+            subject=decision_subject(spec),
             detail=decision_detail(spec.sql, denials, dry_run=spec.dry_run),
         )
         self._state.add_job(

@@ -71,17 +71,12 @@ def init_node(
 
 def open_datasets(config: NodeConfig) -> dict[str, Dataset]:
     """Load every declared table of a node. Raises `StateError` naming file and column."""
-    datasets: dict[str, Dataset] = {}
-    for path in config.tables:
-        declaration = load_declaration(path)
-        if declaration.name in datasets:
-            raise StateError(
-                "table_declaration", f"expected one table `{declaration.name}`, got two"
-            )
-        datasets[declaration.name] = Dataset.open(
-            declaration, threads=config.threads, memory_limit=config.memory_limit
-        )
-    return datasets
+    declarations = [load_declaration(path) for path in config.tables]
+    names = [declaration.name for declaration in declarations]
+    for name in names:
+        if names.count(name) > 1:
+            raise StateError("table_declaration", f"expected one table `{name}`, got two")
+    return Dataset.open_all(declarations, threads=config.threads, memory_limit=config.memory_limit)
 
 
 def publish(declaration: TableDeclaration) -> PublishedTable:

@@ -34,7 +34,8 @@ class Dataset:
 
     `columns` are those of the schema that most nodes publish. `conflicts` says in words which
     nodes publish another schema: a job names one schema, so these nodes cannot take part with the
-    others; it is empty where all agree.
+    others; it is empty where all agree. `key` names the columns by which other tables can join
+    this one: no two rows of a node share their values.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Dataset:
     nodes: tuple[NodeTable, ...]
     columns: tuple[Column, ...]
     conflicts: str = ""
+    key: tuple[str, ...] = ()
 
     def column(self, name: str) -> Column:
         """The column of that name. Raises `CallError` (`sql_unknown_column`)."""
@@ -94,6 +96,8 @@ class Dataset:
             f"a value is released where {nodes} nodes stand behind it, "
             f"each with {rows} rows or more"
         )
+        if self.key:
+            yield f"one row for each {_names(self.key)}: other tables can join it by that"
         if self.conflicts:
             yield f"schemas differ: {self.conflicts}"
 
@@ -187,6 +191,7 @@ def _dataset(name: str, nodes: Sequence[tuple[NodeDescriptor, bool]]) -> Dataset
             for d, table, _ in published
             if table.schema != main
         ),
+        key=main.key,
     )
 
 
@@ -212,6 +217,8 @@ def _difference(other: TableSchema, main: TableSchema) -> str:
     changed = {name for name in ours.keys() & theirs.keys() if ours[name] != theirs[name]}
     parts.append((f"declares {_names(changed)} otherwise", changed))
     said = [text for text, names in parts if names]
+    if other.key != main.key:
+        said.append(f"declares the key {_names(other.key)}" if other.key else "declares no key")
     return ", ".join(said) or "has the columns in another order"
 
 

@@ -14,6 +14,7 @@ from yumen_core.jobs.job_id import new_job_id
 from yumen_core.jobs.spec import (
     MIN_PARTICIPANTS,
     JobSpec,
+    JoinedTable,
     Participant,
     secret_info,
 )
@@ -29,12 +30,12 @@ DEFAULT_LIFETIME_S = 600.0
 @dataclass(frozen=True)
 class Asked:
     """A statement read against the catalogue, with the nodes it is put to; of a statistic, the
-    statement of its rows."""
+    statement of its rows. `schemas` holds every table that the statement reads, by name."""
 
     sql: str
     purpose: str
     plan: Plan | RowsPlan
-    schema: TableSchema
+    schemas: Mapping[str, TableSchema]
     nodes: tuple[SignedDescriptor, ...]
     min_nodes: int
     statistic: Statistic | None = None
@@ -60,35 +61,37 @@ def ask(
     """Read `sql`, the statement of a query or of a statistic's rows, against the catalogue and
     choose the nodes.
 
-    With `nodes=None` all nodes that publish the table are chosen; a name in `nodes` is a node's
-    name, `organisation/name` or SPIFFE id, or an organisation that has one node. With
-    `min_nodes=None` every chosen node must take part.
+    With `nodes=None` all nodes that publish every table of the statement are chosen; a name in
+    `nodes` is a node's name, `organisation/name` or SPIFFE id, or an organisation that has one
+    node. With `min_nodes=None` every chosen node must take part.
     Raises `CallError` for a statement, a purpose or a node that cannot be, with the reason.
     """
     check_question(sql, purpose, min_nodes)
     read: Callable[[str, Mapping[str, TableSchema]], Plan | RowsPlan]
     read = parse if statistic is None else parse_rows
     plan = read(sql, _schemas(catalogue))
-    table = plan.table
-    chosen, schema, needed = choose(table, catalogue, nodes=nodes, min_nodes=min_nodes)
-    if schema.digest != plan.schema.digest:
-        plan = read(sql, {table: schema})
-    return Asked(sql, purpose, plan, schema, chosen, needed, statistic)
+    tables = (plan.table, *plan.joined)
+    chosen, schemas, needed = choose(tables, catalogue, nodes=nodes, min_nodes=min_nodes)
+    return Asked(sql, purpose, read(sql, schemas), schemas, chosen, needed, statistic)
 
 
 def choose(
-    table: str,
+    tables: Sequence[str],
     catalogue: Sequence[SignedDescriptor],
     *,
     nodes: Sequence[str] | None,
     min_nodes: int | None,
-) -> tuple[tuple[SignedDescriptor, ...], TableSchema, int]:
-    """The nodes for questions on `table`, the schema they all publish, and how many must take part.
+) -> tuple[tuple[SignedDescriptor, ...], Mapping[str, TableSchema], int]:
+    """The nodes for questions on `tables`, the schemas they all publish, by table, and how many
+    must take part.
 
     Raises `CallError` as `ask` does.
     """
-    chosen = _choose(table, catalogue, nodes)
-    schema = _one_schema(table, chosen)
+    chosen = _choose(tables, catalogue, nodes)
+    if not chosen:
+        names = "` and `".join(tables)
+        raise CallError("insufficient_nodes", f"expected nodes that publish `{names}`, got none")
+    schemas = {table: _one_schema(table, chosen) for table in tables}
     needed = len(chosen) if min_nodes is None else min_nodes
     if len(chosen) < MIN_PARTICIPANTS:
         names = ", ".join(node_names([n.descriptor.node for n in chosen]).values()) or "none"
@@ -102,7 +105,7 @@ def choose(
             "argument",
             f"expected min_nodes from {MIN_PARTICIPANTS} to {len(chosen)}, got `{needed}`",
         )
-    return chosen, schema, needed
+    return chosen, schemas, needed
 
 
 def prepare(
@@ -137,7 +140,10 @@ def prepare(
         requester=requester,
         purpose=asked.purpose,
         table=asked.plan.table,
-        schema_digest=asked.schema.digest,
+        schema_digest=asked.plan.schema.digest,
+        joined=tuple(
+            JoinedTable(name, asked.schemas[name].digest) for name in sorted(asked.plan.joined)
+        ),
         sql=asked.sql,
         plan_digest=asked.plan.digest,
         participants=participants,
@@ -152,7 +158,7 @@ def prepare(
 
 
 def _schemas(catalogue: Sequence[SignedDescriptor]) -> Mapping[str, TableSchema]:
-    """Any node's schema of each table: enough to read a statement's table from."""
+    """Any node's schema of each table: enough to read a statement's tables from."""
     schemas = {
         name: table.schema for node in catalogue for name, table in node.descriptor.tables.items()
     }
@@ -165,9 +171,11 @@ def _schemas(catalogue: Sequence[SignedDescriptor]) -> Mapping[str, TableSchema]
 
 
 def _choose(
-    table: str, catalogue: Sequence[SignedDescriptor], nodes: Sequence[str] | None
+    tables: Sequence[str], catalogue: Sequence[SignedDescriptor], nodes: Sequence[str] | None
 ) -> tuple[SignedDescriptor, ...]:
-    publishing = [node for node in catalogue if table in node.descriptor.tables]
+    publishing = [
+        node for node in catalogue if all(table in node.descriptor.tables for table in tables)
+    ]
     if nodes is None:
         return tuple(publishing)
     if isinstance(nodes, str):
@@ -175,7 +183,7 @@ def _choose(
     by_node = {node.descriptor.node: node for node in publishing}
     chosen: list[SignedDescriptor] = []
     for name in nodes:
-        found = by_node[find_node(name, list(by_node), table)]
+        found = by_node[find_node(name, list(by_node), "` and `".join(tables))]
         if found in chosen:
             raise CallError("argument", f"expected distinct nodes, got `{name}` twice")
         chosen.append(found)
@@ -193,6 +201,4 @@ def _one_schema(table: str, nodes: Sequence[SignedDescriptor]) -> TableSchema:
                 node=node.descriptor.node.uri,
                 remedy="choose nodes that publish the same schema: see `fed.datasets()`",
             )
-    if not schemas:
-        raise CallError("insufficient_nodes", f"expected nodes that publish `{table}`, got none")
     return schemas[0]

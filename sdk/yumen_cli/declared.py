@@ -54,6 +54,7 @@ def table_document(table: TableDeclaration) -> dict[str, object]:
         "threshold": table.disclosure.threshold,
         "min_nodes": table.disclosure.min_nodes,
         "columns": [documents.column(one) for one in table.schema().columns],
+        "key": list(table.key),
     }
 
 

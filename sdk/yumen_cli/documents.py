@@ -137,6 +137,7 @@ def _dataset(one: Dataset) -> dict[str, object]:
         "name": one.name,
         "meaning": one.meaning,
         "columns": [column(each) for each in one.columns],
+        "key": list(one.key),
         "nodes": [
             {
                 "node": node.node,

@@ -112,6 +112,11 @@ class Node:
     sealing: SealingKey
     mask: MaskKey
     table: PublishedTable = TABLE
+    others: tuple[PublishedTable, ...] = ()
+
+    @property
+    def tables(self) -> dict[str, PublishedTable]:
+        return {table.schema.name: table for table in (self.table, *self.others)}
 
     @property
     def identity(self) -> Identity:
@@ -128,7 +133,7 @@ class Node:
             sealing_key=self.sealing.public_bytes(),
             mask_key=self.mask.public_bytes,
             log_key="log+key",
-            tables={self.table.schema.name: self.table},
+            tables=self.tables,
             issued_at_ms=now_ms,
             expires_at_ms=now_ms + 3_600_000,
             software="yumen/test",

@@ -95,7 +95,7 @@ class Site:
         self.publication = Publication(
             node.membership,
             keys,
-            {node.table.schema.name: node.table},
+            node.tables,
             "log+key",
             self.folder / "descriptor.bin",
         )

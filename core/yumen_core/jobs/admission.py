@@ -7,8 +7,8 @@ reaching the end is the only way to hold an `OpenedJob` or a `Question`.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from yumen_core import canonical
 from yumen_core.errors import PeerError, YumenError
@@ -45,13 +45,17 @@ class OpenedJob:
 
 @dataclass(frozen=True)
 class Question:
-    """A job's statement as a plan over the table that all its participants publish, and its
-    rounds: of a query one, of a statistic those in `rounds`."""
+    """A job's statement as a plan over tables that all its participants publish, and its rounds: of
+    a query one, of a statistic those in `rounds`.
+
+    `tables` holds each participant's table of the plan, `joined` by name the others it reads.
+    """
 
     plan: Plan | RowsPlan
     tables: Mapping[str, PublishedTable]
     runs: Runs
     rounds: tuple[StatisticRound, ...] = ()
+    joined: Mapping[str, Mapping[str, PublishedTable]] = field(default_factory=dict)
 
     @property
     def aggregates(self) -> frozenset[str]:
@@ -62,8 +66,17 @@ class Question:
 
     @property
     def min_nodes(self) -> int:
-        """The highest of the participants' minimum numbers of nodes behind a cell."""
-        return max(table.min_nodes for table in self.tables.values())
+        """The highest of the tables' minimum numbers of nodes behind a cell."""
+        return max(table.min_nodes for node in self.tables for table in self.at(node))
+
+    def at(self, node: str) -> tuple[PublishedTable, ...]:
+        """All that a participant's rows are read from."""
+        return (self.tables[node], *(published[node] for published in self.joined.values()))
+
+    def threshold(self, node: str) -> int:
+        """The rows that must stand behind a cell at a participant: what the strictest of its
+        tables demands."""
+        return max(table.threshold for table in self.at(node))
 
 
 def open_job(envelope: SignedEnvelope, membership: Membership) -> OpenedJob:
@@ -116,41 +129,56 @@ def pinned_descriptors(
 
 
 def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Question:
-    """Read the job's statement against the schema that its participants publish.
+    """Read the job's statement against the schemas that its participants publish.
 
-    1. Every participant publishes the table, with the schema whose digest the job names.
+    1. Every participant publishes every table, with the schema whose digest the job names.
     2. The statement parses to the plan whose digest the job names.
-    3. A statistic's rounds are of known kinds, with arguments that these take.
+    3. It reads the tables that the job names, and each of them: policies are asked about these.
+    4. A statistic's rounds are of known kinds, with arguments that these take.
 
-    Raises `PeerError` (`job_spec`) for 1, 3 and a digest that differs, `CallError` (`sql_…`) for
-    a statement that is not supported.
+    Raises `PeerError` (`job_spec`) for 1, 3, 4 and a digest that differs, `CallError` (`sql_…`)
+    for a statement that is not supported, or reads a table that the job does not name.
     """
-    tables: dict[str, PublishedTable] = {}
-    for node, described in participants.items():
-        table = described.tables.get(spec.table)
-        if table is None:
-            raise PeerError("job_spec", f"expected a table `{spec.table}`, got none", node=node)
-        if not hmac.compare_digest(table.schema.digest, spec.schema_digest):
-            raise PeerError(
-                "job_spec",
-                f"expected the schema of `{spec.table}` that the job names, got another",
-                node=node,
-                remedy="ask for the catalogue again; all chosen nodes must publish one schema",
-            )
-        tables[node] = table
-    schemas = {spec.table: next(iter(tables.values())).schema}
-    plan = parse(spec.sql, schemas) if spec.statistic is None else parse_rows(spec.sql, schemas)
+    published = {
+        name: {
+            node: _published(name, digest, node, described)
+            for node, described in participants.items()
+        }
+        for name, digest in spec.tables.items()
+    }
+    catalogue = {name: next(iter(tables.values())).schema for name, tables in published.items()}
+    plan = parse(spec.sql, catalogue) if spec.statistic is None else parse_rows(spec.sql, catalogue)
+    named = {entry.table for entry in spec.joined}
+    if plan.table != spec.table or plan.joined.keys() != named:
+        raise PeerError(
+            "job_spec", "expected a job that names the tables of its statement, got others"
+        )
     if not hmac.compare_digest(plan.digest, spec.plan_digest):
         raise PeerError(
             "job_spec",
             "expected the plan that the job names, got another from the same statement",
             remedy="bring SDK, coordinator and nodes to one version",
         )
+    tables = published.pop(spec.table)
     if isinstance(plan, Plan):
-        return Question(plan, tables, runs_of_query(plan))
+        return Question(plan, tables, runs_of_query(plan), joined=published)
     assert spec.statistic is not None
     rounds = statistic_rounds(spec.statistic, plan)
     return Question(plan, tables, runs_of_statistic(rounds), rounds)
+
+
+def _published(name: str, digest: bytes, node: str, described: NodeDescriptor) -> PublishedTable:
+    table = described.tables.get(name)
+    if table is None:
+        raise PeerError("job_spec", f"expected a table `{name}`, got none", node=node)
+    if not hmac.compare_digest(table.schema.digest, digest):
+        raise PeerError(
+            "job_spec",
+            f"expected the schema of `{name}` that the job names, got another",
+            node=node,
+            remedy="ask for the catalogue again; all chosen nodes must publish one schema",
+        )
+    return table
 
 
 def gate_denial(error: YumenError, *, node: str, subject: str = "job") -> Denial:
@@ -167,26 +195,64 @@ def gate_denial(error: YumenError, *, node: str, subject: str = "job") -> Denial
     )
 
 
-def policy_request(
+def policy_requests(
     spec: JobSpec,
     asked: Question,
     *,
     decider: Identity,
-    tables: Mapping[str, PublishedTable],
+    nodes: Iterable[str],
     now_ms: int,
-) -> PolicyRequest:
-    """The facts of a job as `decider` puts them to its policy.
+) -> tuple[PolicyRequest, ...]:
+    """The facts of a job as `decider` puts them to its policy: once for each table that is read,
+    each of which must allow it.
 
-    `tables` are the published tables the decision is about: a node's own, or all participants' at
+    `nodes` are those whose tables the decision is about: a node itself, or all participants at
     the coordinator. Where they differ the strictest counts: the highest grade, the lowest
     threshold.
     """
+    about = tuple(nodes)
+    threshold = min(asked.threshold(node) for node in about)
+    return tuple(
+        _policy_request(
+            spec,
+            asked,
+            [tables[node] for node in about],
+            decider=decider,
+            threshold=threshold,
+            now_ms=now_ms,
+        )
+        for tables in (asked.tables, *asked.joined.values())
+    )
+
+
+def table_denials(
+    spec: JobSpec, request: PolicyRequest, denials: tuple[Denial, ...]
+) -> tuple[Denial, ...]:
+    """What a policy said of one table, with its name where the job reads several."""
+    if not spec.joined:
+        return denials
+    of_table = f"of table `{request.table}`: "
+    return tuple(replace(denial, message=of_table + denial.message) for denial in denials)
+
+
+def _policy_request(
+    spec: JobSpec,
+    asked: Question,
+    tables: Sequence[PublishedTable],
+    *,
+    decider: Identity,
+    threshold: int,
+    now_ms: int,
+) -> PolicyRequest:
+    """The facts about one table, as its nodes publish it."""
+    name = tables[0].schema.name
+    touched = asked.plan.touched(name)
     columns: dict[str, str] = {}
     table_grades: set[str] = set()
-    for table in tables.values():
+    for table in tables:
         table_grades.add(table.grade)
         for column in table.schema.columns:
-            if column.name in asked.plan.columns:
+            if column.name in touched.columns:
                 grades = {columns.get(column.name, GRADES[0]), str(column.grade)}
                 columns[column.name] = max(grades, key=GRADES.index)
     return PolicyRequest(
@@ -194,17 +260,18 @@ def policy_request(
         decider=decider,
         operation="query" if spec.statistic is None else "statistic",
         rounds=asked.runs.most,
-        table=spec.table,
+        table=name,
         table_grade=max(table_grades, key=GRADES.index),
         purpose=spec.purpose,
         columns=columns,
-        filters=asked.plan.filters,
-        group_by=asked.plan.group_by,
-        group_bands=asked.plan.group_bands,
+        filters=touched.filters,
+        group_by=touched.group_by,
+        group_bands=touched.group_bands,
+        joined=frozenset(spec.tables) - {name},
         aggregates=asked.aggregates,
         participants=len(spec.participants),
         min_nodes=spec.min_nodes,
-        threshold=min(table.threshold for table in tables.values()),
+        threshold=threshold,
         suite="bfv",
         now_ms=now_ms,
         expires_at_ms=spec.expires_at_ms,
@@ -230,6 +297,19 @@ def minimum_denials(spec: JobSpec, asked: Question, *, node: str) -> tuple[Denia
             remedy=f"ask with min_nodes={asked.min_nodes}",
         ),
     )
+
+
+def decision_subject(spec: JobSpec) -> dict[str, str]:
+    """Whom and what a decision's log entry is about."""
+    subject = {
+        "job": spec.job_id,
+        "requester": spec.requester.uri,
+        "table": spec.table,
+        "purpose": spec.purpose,
+    }
+    for number, entry in enumerate(spec.joined, start=1):
+        subject[f"joined_{number}"] = entry.table
+    return subject
 
 
 def decision_detail(sql: str, denials: tuple[Denial, ...], *, dry_run: bool) -> dict[str, Value]:

@@ -27,6 +27,8 @@ MIN_PARTICIPANTS = 3
 MAX_LIFETIME_MS = 24 * 3600 * 1000
 MAX_SKEW_MS = 60 * 1000
 MAX_SEALED_BYTES = 4096
+MAX_TABLE_CHARS = 200
+MAX_JOINED = 8
 _DIGEST_BYTES = 32
 
 
@@ -37,6 +39,14 @@ class Participant:
     node: Identity
     descriptor_digest: bytes
     sealed_secret: bytes
+
+
+@dataclass(frozen=True)
+class JoinedTable:
+    """A table that the statement reads beside the job's own, with the digest of its schema."""
+
+    table: str
+    schema_digest: bytes
 
 
 @dataclass(frozen=True)
@@ -61,11 +71,18 @@ class JobSpec:
     expires_at_ms: int
     dry_run: bool = False
     statistic: Statistic | None = None
+    joined: tuple[JoinedTable, ...] = ()
 
     @property
     def method(self) -> str:
         """What the author of a statistic calls it; empty for a query."""
         return "" if self.statistic is None else self.statistic.method
+
+    @property
+    def tables(self) -> dict[str, bytes]:
+        """The digest of the schema of every table that the job names, its own first."""
+        others = {entry.table: entry.schema_digest for entry in self.joined}
+        return {self.table: self.schema_digest, **others}
 
     @property
     def federation(self) -> str:
@@ -104,6 +121,8 @@ class JobSpec:
         if self.statistic is None:
             message.query.sql = self.sql
             message.query.plan_digest = self.plan_digest
+            for other in sorted(self.joined, key=lambda j: j.table):
+                message.query.joined.add(table=other.table, schema_digest=other.schema_digest)
         else:
             message.statistic.body = self.statistic.to_bytes()
             message.statistic.plan_digest = self.plan_digest
@@ -133,7 +152,7 @@ def parse_spec(payload: bytes, *, signer: Identity, now_ms: int) -> JobSpec:
 
     1. the payload is a JobSpec of at most `MAX_BYTES`;
     2. requester and federation are those of the signing certificate, whose role is `user`;
-    3. id, purpose, table and SQL are well-formed and within their limits;
+    3. id, purpose, tables and SQL are well-formed and within their limits, no table named twice;
     4. the suite and the digests are of known kinds;
     5. it was not issued in the future, has not expired, and lives for 24 hours at most;
     6. it names 3 to 255 distinct nodes of the federation, and a minimum among them.
@@ -182,6 +201,7 @@ def _spec(message: job_pb2.JobSpec, signer: Identity) -> JobSpec:
         expires_at_ms=message.expires_at_ms,
         dry_run=message.dry_run,
         statistic=statistic,
+        joined=tuple(JoinedTable(j.table, j.schema_digest) for j in message.query.joined),
     )
 
 
@@ -222,16 +242,22 @@ def _check_texts(message: job_pb2.JobSpec) -> None:
         raise _malformed(
             "expected an operation that this version knows (query, statistic), got none"
         )
+    joined = message.query.joined
+    if len(joined) > MAX_JOINED:
+        raise _malformed(f"expected at most {MAX_JOINED} joined tables, got {len(joined)}")
+    tables = [message.table, *(entry.table for entry in joined)]
+    if len(set(tables)) != len(tables):
+        raise _malformed("expected distinct tables, got one twice")
     texts = [
         ("a purpose", message.purpose, MAX_PURPOSE_CHARS),
-        ("a table name", message.table, 200),
+        *(("a table name", table, MAX_TABLE_CHARS) for table in tables),
     ]
     if operation == "query":
         texts.append(("a statement", message.query.sql, MAX_SQL_BYTES))
     for what, text, limit in texts:
         if not text.strip() or len(text.encode()) > limit * 4 or len(text) > limit:
             raise _malformed(f"expected {what} of 1 to {limit} characters, got one of {len(text)}")
-    for char in message.purpose + message.table:
+    for char in message.purpose + "".join(tables):
         if unicodedata.category(char) in {"Cc", "Cf", "Cs"}:
             raise _malformed("expected a purpose and a table without control characters, got one")
 
@@ -240,6 +266,7 @@ def _check_digests(message: job_pb2.JobSpec) -> None:
     if message.suite != job_pb2.SUITE_BFV:
         raise _malformed(f"expected suite bfv, got suite number {message.suite}")
     digests = [message.schema_digest, _operation(message)[2]]
+    digests += [entry.schema_digest for entry in message.query.joined]
     if not message.dry_run:
         digests.append(message.public_key_digest)
     if any(len(value) != _DIGEST_BYTES for value in digests):

@@ -31,10 +31,12 @@ class PolicyRequest:
 
     `requester` is a user, `decider` the coordinator or the node that decides. `operation` is what
     the job asks, `rounds` its most secure sums. `table_grade` is the strictest grade of the table.
-    `columns` maps every touched column to its grade; `filters` (WHERE), `group_by` (keys by exact
-    value) and `group_bands` (keys in CASE bands) are among them. `aggregates` are the plan's names,
-    such as `avg`, or the kinds of a statistic's rounds, such as `glm`. `participants` counts the nodes named, `min_nodes` the fewest with which the job goes
-    on, `threshold` the rows behind a released cell. Times are milliseconds since the Unix epoch.
+    `columns` maps every touched column to its grade; `filters` (WHERE and joins), `group_by` (keys
+    by exact value) and `group_bands` (keys in CASE bands) are among them. `joined` names the other
+    tables that the query joins with this one. `aggregates` are the plan's names, such as `avg`, or
+    the kinds of a statistic's rounds, such as `glm`. `participants` counts the nodes named,
+    `min_nodes` the fewest with which the job goes on, `threshold` the rows behind a released cell.
+    Times are milliseconds since the Unix epoch.
 
     Raises `CallError` ("argument") for a grade that is not known, a key that `columns` lacks, or a
     value out of its range: a fact that cannot be right is never put to a policy.
@@ -51,6 +53,7 @@ class PolicyRequest:
     filters: frozenset[str] = frozenset()
     group_by: frozenset[str] = frozenset()
     group_bands: frozenset[str] = frozenset()
+    joined: frozenset[str] = frozenset()
     aggregates: frozenset[str]
     participants: int
     min_nodes: int
@@ -85,6 +88,7 @@ class PolicyRequest:
             "filters": sorted(self.filters),
             "groupBy": sorted(self.group_by),
             "groupBands": sorted(self.group_bands),
+            "joinedTables": sorted(self.joined),
             "aggregates": sorted(self.aggregates),
             "rounds": self.rounds,
             "participants": self.participants,
@@ -148,6 +152,8 @@ class PolicyRequest:
                 raise _argument(f"`{field}` names column `{name}`, which `columns` lacks")
         for name in self.aggregates:
             _check_text("aggregate", name)
+        for name in self.joined:
+            _check_text("joined table", name)
 
 
 def _check_grade(what: str, grade: str) -> None:

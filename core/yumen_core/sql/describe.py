@@ -49,6 +49,7 @@ def describe(plan: Plan) -> str:
     )
     wanted = ", ".join(name_of(output.expr, plan.keys, asked) for output in plan.outputs)
     words = [f"{wanted} of table {plan.table}"]
+    words += [f"joined with table {join.schema.name} by its key" for join in plan.joins]
     if plan.where is not None:
         words.append(f"where {name_of(plan.where, plan.keys, asked)}")
     if plan.keys:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from yumen_core.canonical import Json
 from yumen_core.sql.interval import Interval
@@ -90,10 +91,23 @@ class Expr:
     bounds: Interval | None
     nullable: bool
 
+    @property
+    def size(self) -> int:
+        """How many nodes the tree has, written out: a part that stands twice counts twice."""
+        return 1
+
+    @property
+    def depth(self) -> int:
+        """How many levels the tree has."""
+        return 1
+
 
 @dataclass(frozen=True)
 class ColumnRef(Expr):
+    """A column of the base table (`source` 0) or of joined table number `source`."""
+
     column: Column
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +122,14 @@ class Constant(Expr):
 class Apply(Expr):
     op: Op
     args: tuple[Expr, ...]
+
+    @cached_property
+    def size(self) -> int:
+        return 1 + sum(arg.size for arg in self.args)
+
+    @cached_property
+    def depth(self) -> int:
+        return 1 + max((arg.depth for arg in self.args), default=0)
 
 
 @dataclass(frozen=True)
@@ -142,8 +164,8 @@ def branches(case: Apply) -> Iterator[tuple[Expr, Expr]]:
 def to_json(expr: Expr) -> Json:
     """The structure of `expr`. Types and bounds follow from it and the schema."""
     match expr:
-        case ColumnRef(column=column):
-            return ["column", column.name]
+        case ColumnRef(column=column, source=source):
+            return ["column", column.name, source] if source else ["column", column.name]
         case Constant(value=float() as value):
             return ["float", value.hex()]
         case Constant(kind=kind, scale=scale, value=value):

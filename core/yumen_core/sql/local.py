@@ -12,7 +12,7 @@ for computing the sample variance", 1983). Both are shifted back in rationals, w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -23,9 +23,9 @@ from yumen_core.errors import StateError
 from yumen_core.sql import operators
 from yumen_core.sql.expression import Apply, ColumnRef, Constant, Expr, Kind, Op
 from yumen_core.sql.grouping import is_by_value
+from yumen_core.sql.joined_rows import joined_rows, row_name
 from yumen_core.sql.plan import Behind, Key, Plan, SumKind, Value
 from yumen_core.sql.render import render, render_key
-from yumen_core.sql.storage import identifier
 
 # No published column name starts with a space.
 _CENTRE_TABLE = '" centres"'
@@ -45,15 +45,18 @@ class LocalCells:
     values: list[list[int]]
 
 
-def local_sql(plan: Plan, relation: str, *, centred: bool = False) -> str:
-    """DuckDB SQL over the table `relation`, held as `storage` says.
+def local_sql(
+    plan: Plan, relation: str, joined: Sequence[str] = (), *, centred: bool = False
+) -> str:
+    """DuckDB SQL over the table `relation` and one of `joined` for each of the plan's joins, all
+    held as `storage` says.
 
     One row per group that occurs: the keys as held, then the raw sums that `local_cells` reads
     (with the same `centred`).
     """
     query = _Query(plan, centred)
     keys = [render_key(key) for key in plan.keys]
-    source = identifier(relation)
+    source = joined_rows(plan, relation, joined)
     where = "" if plan.where is None else f" WHERE {render(plan.where)}"
     group = ""
     if keys:
@@ -151,7 +154,7 @@ class _Query:
         )
         self._rows = self._column("count(*)")
         self._supports = [
-            [self._behind(argument, behind) for argument, behind in support.parts]
+            [unit for part in (None, *support.parts) for unit in self._units(part)]
             for support in plan.layout.support_parts
         ]
         self._sources = [self._sources_of(value) for value in plan.layout.values]
@@ -169,8 +172,9 @@ class _Query:
 
     def supports(self, raw: Sequence[object]) -> list[int]:
         """Rows behind each support, from one row of raw sums."""
-        rows = _whole(raw[self._rows])
-        return [min([rows, *(_whole(raw[at]) for at in parts)]) for parts in self._supports]
+        return [
+            min(sum(_whole(raw[at]) for at in unit) for unit in units) for units in self._supports
+        ]
 
     def values(self, raw: Sequence[object]) -> list[int]:
         """The layout's integers, from one row of raw sums."""
@@ -194,11 +198,24 @@ class _Query:
             self.columns.append(text)
         return self.columns.index(text)
 
-    def _behind(self, index: int, behind: Behind) -> int:
-        argument = self._plan.arguments[index]
-        if behind is Behind.NOT_NULL:
-            return self._column(_count(argument))
-        return self._column(_count_not_zero(argument))
+    def _units(self, part: tuple[int, Behind] | None) -> Iterator[list[int]]:
+        """What is counted for a part of a support, each as columns to add up: the rows, and the
+        rows of each joined table among them, each of these once. Without a part, of the cell."""
+        if part is None:
+            yield [self._rows]
+        else:
+            argument, count = self._plan.arguments[part[0]], _count_not_zero
+            if part[1] is Behind.NOT_NULL:
+                count = _count
+            yield [self._column(count(argument))]
+        condition = "TRUE" if part is None else _present(self._plan.arguments[part[0]], part[1])
+        for at, join in enumerate(self._plan.joins, start=1):
+            met = row_name(at)
+            unit = [self._column(f"count(DISTINCT {met}) FILTER (WHERE {condition})")]
+            if join.optional:  # a row that meets none stands for itself
+                alone = f"count(*) FILTER (WHERE {condition} AND {met} IS NULL)"
+                unit.append(self._column(alone))
+            yield unit
 
     def _sources_of(self, value: Value) -> list[int]:
         if value.argument is None:
@@ -242,8 +259,15 @@ def _count_not_zero(argument: Expr) -> str:
     chosen = _choice(argument)
     if chosen is not None:
         return f"sum({chosen[0]})"
+    return f"sum({_present(argument, Behind.NOT_ZERO)})"
+
+
+def _present(argument: Expr, behind: Behind) -> str:
+    """The condition under which a row stands behind an argument."""
+    if behind is Behind.NOT_NULL:
+        return f"({render(argument)} IS NOT NULL)"
     zero = Constant(Kind.INTEGER, 0, None, False, 0)
-    return f"sum({render(operators.compare(Op.NE, argument, zero))})"
+    return render(operators.compare(Op.NE, argument, zero))
 
 
 def _sum(argument: Expr) -> str:

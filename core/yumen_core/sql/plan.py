@@ -16,7 +16,7 @@ from yumen_core import canonical
 from yumen_core.canonical import Json
 from yumen_core.sql.expression import ColumnRef, Expr, to_json, walk
 from yumen_core.sql.grouping import exact_column, exact_columns
-from yumen_core.sql.schema import DomainValue, TableSchema
+from yumen_core.sql.schema import Column, DomainValue, TableSchema
 
 PLAN_VERSION = 1
 ROWS_BITS = 40
@@ -136,8 +136,32 @@ class Ordering:
 
 
 @dataclass(frozen=True)
+class Join:
+    """A table joined by its key, so that each row before meets one of its rows at most.
+
+    `on` pairs, in the order of the key, a column of a table before with a column of the key.
+    `optional` keeps the rows that meet none (LEFT JOIN); else they are left out.
+    """
+
+    schema: TableSchema
+    on: tuple[tuple[ColumnRef, Column], ...]
+    optional: bool
+
+
+@dataclass(frozen=True)
+class Touched:
+    """The columns of one table that a plan reads, by use; `columns` holds them all."""
+
+    columns: frozenset[str]
+    filters: frozenset[str]
+    group_by: frozenset[str]
+    group_bands: frozenset[str]
+
+
+@dataclass(frozen=True)
 class Plan:
-    """See the module's text. Built by `parse` only."""
+    """See the module's text. Built by `parse` only. `joins` are numbered from 1 as sources of
+    columns; the table of `schema` is source 0."""
 
     schema: TableSchema
     where: Expr | None
@@ -150,10 +174,46 @@ class Plan:
     order: tuple[Ordering, ...]
     limit: int | None
     offset: int
+    joins: tuple[Join, ...] = ()
 
     @property
     def table(self) -> str:
         return self.schema.name
+
+    @property
+    def joined(self) -> dict[str, TableSchema]:
+        """The other tables that are read, by name, in order."""
+        found = {join.schema.name: join.schema for join in self.joins}
+        found.pop(self.table, None)
+        return found
+
+    @property
+    def refs(self) -> tuple[ColumnRef, ...]:
+        """Every column that a node reads to compute its cells, once, in order."""
+        exprs = [*(key.expr for key in self.keys), *self.arguments]
+        exprs += [] if self.where is None else [self.where]
+        found = (node for expr in exprs for node in walk(expr) if isinstance(node, ColumnRef))
+        return tuple(dict.fromkeys(found))
+
+    def touched(self, table: str) -> Touched:
+        """What is read of the table of that name, wherever in the statement it stands."""
+        schemas = (self.schema, *(join.schema for join in self.joins))
+        sources = {at for at, schema in enumerate(schemas) if schema.name == table}
+
+        def names(exprs: Iterable[Expr]) -> frozenset[str]:
+            nodes = (node for expr in exprs for node in walk(expr) if isinstance(node, ColumnRef))
+            return frozenset(node.column.name for node in nodes if node.source in sources)
+
+        keys = [key.expr for key in self.keys]
+        exact = exact_columns(keys)
+        banded = [expr for expr in keys if exact_column(expr) is None]
+        filters = names([] if self.where is None else [self.where])
+        for at, join in enumerate(self.joins, start=1):
+            filters |= names(before for before, _ in join.on)
+            if at in sources:
+                filters |= {column.name for _, column in join.on}
+        columns = names([*keys, *self.arguments]) | filters
+        return Touched(columns, filters, names(keys) & exact, names(banded))
 
     @property
     def grouped(self) -> bool:
@@ -164,25 +224,26 @@ class Plan:
         """The aggregate functions used, in lower case."""
         return frozenset(measure.function.value for measure in self.measures)
 
-    @cached_property
+    @property
     def group_by(self) -> frozenset[str]:
-        """Columns that are group keys by their exact value."""
-        return exact_columns(key.expr for key in self.keys)
+        """Columns of the table that are group keys by their exact value."""
+        return self.touched(self.table).group_by
 
-    @cached_property
+    @property
     def group_bands(self) -> frozenset[str]:
-        """Columns that are grouped in bands: in a CASE, a condition, or by parts of a date."""
-        return _columns(key.expr for key in self.keys if exact_column(key.expr) is None)
+        """Columns of the table that are grouped in bands: in a CASE, a condition, or by parts of a
+        date."""
+        return self.touched(self.table).group_bands
 
-    @cached_property
+    @property
     def filters(self) -> frozenset[str]:
-        """Columns that WHERE touches."""
-        return _columns(() if self.where is None else (self.where,))
+        """Columns of the table that WHERE or a join touches."""
+        return self.touched(self.table).filters
 
-    @cached_property
+    @property
     def columns(self) -> frozenset[str]:
-        """Every column that the node reads for this plan."""
-        return self.group_by | self.group_bands | self.filters | _columns(self.arguments)
+        """Every column of the table that the node reads for this plan."""
+        return self.touched(self.table).columns
 
     @cached_property
     def digest(self) -> bytes:
@@ -196,7 +257,7 @@ class Plan:
         return describe(self)
 
     def to_json(self) -> dict[str, Json]:
-        return {
+        plan: dict[str, Json] = {
             "version": PLAN_VERSION,
             "schema": self.schema.digest.hex(),
             "where": None if self.where is None else to_json(self.where),
@@ -212,12 +273,14 @@ class Plan:
             "limit": self.limit,
             "offset": self.offset,
         }
+        if self.joins:
+            plan["joins"] = [_join_json(join) for join in self.joins]
+        return plan
 
 
-def _columns(exprs: Iterable[Expr]) -> frozenset[str]:
-    return frozenset(
-        node.column.name for expr in exprs for node in walk(expr) if isinstance(node, ColumnRef)
-    )
+def _join_json(join: Join) -> Json:
+    pairs = [[to_json(before), column.name] for before, column in join.on]
+    return [join.schema.digest.hex(), pairs, join.optional]
 
 
 def _measure_json(measure: Measure) -> Json:

@@ -36,8 +36,8 @@ _SWAPPED = {Op.LT: Op.GT, Op.LE: Op.GE, Op.GT: Op.LT, Op.GE: Op.LE}
 def render(expr: Expr) -> str:
     """SQL of `expr`: a scaled integer, a DOUBLE, a BOOLEAN, a text, a DATE or a TIMESTAMP."""
     match expr:
-        case ColumnRef(column=column):
-            return identifier(column.name)
+        case ColumnRef():
+            return identifier(held_name(expr))
         case Constant():
             return _constant(expr)
         case Apply(op=op):
@@ -47,6 +47,12 @@ def render(expr: Expr) -> str:
                 return render_temporal(expr, render)
             return _RENDERERS[op](expr)
     raise TypeError(f"no SQL of {type(expr).__name__}")
+
+
+def held_name(ref: ColumnRef) -> str:
+    """What a column is called where a node's tables stand joined. No published name starts with a
+    space, so no two columns share a name."""
+    return f" {ref.source} {ref.column.name}" if ref.source else ref.column.name
 
 
 def render_key(key: Key) -> str:
@@ -203,7 +209,7 @@ def _settled(text: str, outcome: bool) -> str:
 def _text_comparison(op: Op, left: Expr, right: Expr) -> str:
     assert isinstance(left, ColumnRef)
     assert isinstance(right, Constant)
-    name, domain = identifier(left.column.name), left.column.domain
+    name, domain = render(left), left.column.domain
     if domain is None:
         return f"({name} {op.value} {_constant(right)})"
     if right.value not in domain:
@@ -215,7 +221,7 @@ def _like(expr: Apply) -> str:
     column, pattern = expr.args
     assert isinstance(column, ColumnRef)
     assert isinstance(pattern, Constant)
-    name, domain = identifier(column.column.name), column.column.domain
+    name, domain = render(column), column.column.domain
     if domain is None:
         return f"({name} LIKE {_constant(pattern)})"
     matches = LikePattern(str(pattern.value)).matches

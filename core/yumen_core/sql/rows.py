@@ -32,7 +32,7 @@ from yumen_core.sql.grouping import exact_column, exact_columns
 from yumen_core.sql.keys import key_of
 from yumen_core.sql.local import key_places
 from yumen_core.sql.operators import TypeFault
-from yumen_core.sql.plan import PLAN_VERSION, Behind, Key
+from yumen_core.sql.plan import PLAN_VERSION, Behind, Key, Touched
 from yumen_core.sql.render import render, render_float, render_key
 from yumen_core.sql.schema import DomainValue, TableSchema
 from yumen_core.sql.storage import identifier
@@ -77,6 +77,17 @@ class RowsPlan:
     @property
     def table(self) -> str:
         return self.schema.name
+
+    @property
+    def joined(self) -> dict[str, TableSchema]:
+        """The other tables that are read: a statistic reads one table."""
+        return {}
+
+    def touched(self, table: str) -> Touched:
+        """What is read of the table of that name."""
+        if table != self.table:
+            return Touched(frozenset(), frozenset(), frozenset(), frozenset())
+        return Touched(self.columns, self.filters, self.group_by, self.group_bands)
 
     @cached_property
     def filters(self) -> frozenset[str]:

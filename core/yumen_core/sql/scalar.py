@@ -15,8 +15,8 @@ from yumen_core.sql.expression import Expr, Op
 from yumen_core.sql.keys import bands
 from yumen_core.sql.operators import TypeFault
 from yumen_core.sql.plan import Function
-from yumen_core.sql.schema import Column, TableSchema
-from yumen_core.sql.source import Source
+from yumen_core.sql.relation import Named, Part, Scope
+from yumen_core.sql.source import MAX_DEPTH, Source
 from yumen_core.sql.temporal_syntax import FUNCTIONS as TEMPORAL_FUNCTIONS
 from yumen_core.sql.temporal_syntax import read_temporal
 
@@ -59,10 +59,19 @@ _NOTES = ("big_int", "typed", "safe")
 class Reader(ABC):
     """Reads scalar expressions; a subclass says what columns and aggregates mean."""
 
-    def __init__(self, source: Source, schema: TableSchema, alias: str) -> None:
+    def __init__(self, source: Source, scope: Scope) -> None:
         self.source = source
-        self.schema = schema
-        self._qualifier = alias.casefold()
+        self.scope = scope
+
+    def condition(self, node: exp.Expr, what: str) -> Expr:
+        """A condition, for the clause `what`."""
+        expr = self.read(node)
+
+        def checked() -> Expr:
+            operators.need_boolean(expr, what)
+            return expr
+
+        return self.typed(node, checked, ())
 
     @abstractmethod
     def column(self, node: exp.Column) -> Expr:
@@ -94,22 +103,37 @@ class Reader(ABC):
             return self.build(node, lambda a, b: _compare(op, a, b), *_two(node))
         return self._read_other(node)
 
-    def find(self, node: exp.Column) -> Column | None:
-        """The table's column that `node` names, its qualifier checked."""
+    def find(self, node: exp.Column) -> Named | None:
+        """The column that `node` names, its qualifier checked."""
+        found = self.resolve(node)
+        return None if found is None else found[1]
+
+    def resolve(self, node: exp.Column) -> tuple[Part, Named] | None:
+        """The column that `node` names, with its entry of FROM."""
         only(self.source, node, "this", "table")
         if not isinstance(node.this, exp.Identifier):
             raise self.source.unsupported(node, "name the columns")
-        qualifier = node.args.get("table")
-        if qualifier is not None and identifier(qualifier).casefold() != self._qualifier:
+        written = node.args.get("table")
+        qualifier = None if written is None else identifier(written)
+        if qualifier is not None and not self.scope.knows(qualifier):
             place = self.source.place(node)
-            raise self.source.refuse(
-                "sql_unknown_column", place, f"names a table other than `{self.schema.name}`"
+            reason = f"names a table other than {self.scope.qualifiers}"
+            raise self.source.refuse("sql_unknown_column", place, reason)
+        found = self.scope.find(identifier(node.this), qualifier)
+        if len(found) > 1:
+            owners = " and of ".join(part.title for part, _ in found)
+            reason = (
+                f"is a column of {owners}: write which, as in {found[0][0].qualifier}.{node.name}"
             )
-        return self.schema.find(identifier(node.this))
+            raise self.source.refuse("sql_unknown_column", self.source.place(node), reason)
+        return found[0] if found else None
 
     def unknown_column(self, node: exp.Column) -> CallError:
-        names = [column.name for column in self.schema.columns]
-        reason = f"is no column of table `{self.schema.name}`" + near(node.name, names)
+        written = node.args.get("table")
+        parts = self.scope.named(None if written is None else identifier(written))
+        names = [entry.name for part in parts for entry in part.columns]
+        owners = " or of ".join(part.title for part in parts)
+        reason = f"is no column of {owners}" + near(node.name, names)
         at_value = isinstance(node.parent, _WITH_VALUES) and node.arg_key in _VALUE_PLACES
         if at_value and node.args.get("table") is None:
             reason += "; text goes in single quotes"
@@ -118,12 +142,15 @@ class Reader(ABC):
     def typed(self, node: exp.Expr, build: Callable[[], Expr], parts: Sequence[exp.Expr]) -> Expr:
         """`build()`, its type fault placed at the part at fault."""
         try:
-            return build()
+            built = build()
         except TypeFault as fault:
             known = fault.part is not None and fault.part < len(parts)
             at = parts[fault.part] if known and fault.part is not None else node
             reason = f"cannot be used here: {fault.message}"
             raise self.source.refuse("sql_type", self.source.place(at), reason) from None
+        if built.depth > MAX_DEPTH:
+            raise self.source.too_deep()
+        return built
 
     def only(self, node: exp.Expr, *known: str) -> None:
         """Refuse a node that carries more than we read."""
@@ -206,9 +233,13 @@ class Reader(ABC):
     def _between(self, node: exp.Between) -> Expr:
         only(self.source, node, "this", "low", "high")
         low, high = node.args["low"], node.args["high"]
-        at_least = self.build(node, lambda a, b: _compare(Op.GE, a, b), node.this, low)
-        at_most = self.build(node, lambda a, b: _compare(Op.LE, a, b), node.this, high)
-        return operators.connect(Op.AND, [at_least, at_most])
+        value, least, most = self.read(node.this), self.read(low), self.read(high)
+        self.source.copied(node, value.size)
+        parts = [node.this, low]
+        at_least = self.typed(node, lambda: _compare(Op.GE, value, least), parts)
+        parts = [node.this, high]
+        at_most = self.typed(node, lambda: _compare(Op.LE, value, most), parts)
+        return self.typed(node, lambda: operators.connect(Op.AND, [at_least, at_most]), ())
 
     def _case(self, node: exp.Case) -> Expr:
         only(self.source, node, "this", "ifs", "default")
@@ -219,6 +250,7 @@ class Reader(ABC):
             only(self.source, branch, "this", "true")
             condition = self.read(branch.this)
             if subject is not None:
+                self.source.copied(node, subject.size)
                 condition = self._equal(branch.this, subject, condition)
             pairs.append((condition, self.read(branch.args["true"])))
             parts += [branch.this, branch.args["true"]]
@@ -234,10 +266,12 @@ class RowReader(Reader):
     """Expressions over one row: in WHERE, GROUP BY and inside aggregates."""
 
     def column(self, node: exp.Column) -> Expr:
-        column = self.find(node)
-        if column is None:
+        found = self.find(node)
+        if found is None:
             raise self.unknown_column(node)
-        return operators.column_ref(column)
+        if found.expr.size > 1:
+            self.source.copied(node, found.expr.size)
+        return found.expr
 
     def aggregate(self, node: exp.Expr, function: Function) -> Expr:
         reason = f"{function.upper()} stands in SELECT, HAVING or ORDER BY, not inside another"

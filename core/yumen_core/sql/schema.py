@@ -29,6 +29,7 @@ from yumen_core.sql.interval import Interval
 MAX_SCHEMA_BYTES = 4 << 20
 MAX_COLUMNS = 2_000
 MAX_DOMAIN_VALUES = 10_000
+MAX_KEY_COLUMNS = 8
 MAX_NAME_CHARS = 128
 MAX_UNIT_CHARS = 64
 MAX_VALUE_CHARS = 256
@@ -210,10 +211,15 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """A published table: 1 to 2000 columns whose names differ also without regard to case."""
+    """A published table: 1 to 2000 columns whose names differ also without regard to case.
+
+    `key` names the columns, if any, whose values together occur in one row at most of each node's
+    table; they are integers or text and never missing. Only a table with a key can be joined.
+    """
 
     name: str
     columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name, "table name")
@@ -231,6 +237,7 @@ class TableSchema:
                     f"got `{seen[folded]}` and `{column.name}`"
                 )
             seen[folded] = column.name
+        self._check_key()
 
     @cached_property
     def digest(self) -> bytes:
@@ -248,9 +255,13 @@ class TableSchema:
         return next((c for c in self.columns if c.name.casefold() == folded), None)
 
     def to_bytes(self) -> bytes:
-        return canonical.encode(
-            {"columns": [column.to_json() for column in self.columns], "name": self.name}
-        )
+        content: dict[str, Json] = {
+            "columns": [column.to_json() for column in self.columns],
+            "name": self.name,
+        }
+        if self.key:
+            content["key"] = list(self.key)
+        return canonical.encode(content)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> TableSchema:
@@ -275,6 +286,23 @@ class TableSchema:
         if not same:
             raise PeerError("descriptor", "expected a table schema in canonical JSON")
         return schema
+
+    def _check_key(self) -> None:
+        where = f"the key of table `{self.name}`"
+        if len(self.key) > MAX_KEY_COLUMNS or len(set(self.key)) != len(self.key):
+            raise _bad(f"expected at most {MAX_KEY_COLUMNS} distinct columns for {where}")
+        by_name = {column.name: column for column in self.columns}
+        for name in self.key:
+            column = by_name.get(name)
+            if column is None:
+                raise _bad(f"expected a column of the table for {where}, got `{name}`")
+            if column.type not in (ColumnType.INTEGER, ColumnType.TEXT):
+                raise _bad(f"expected integers or text for {where}, got {column.type} `{name}`")
+            if column.nullable:
+                raise _bad(
+                    f"expected columns that are never missing for {where}, got `{name}`; "
+                    "declare it with nullable: false"
+                )
 
 
 def decimal_text(value: Decimal) -> str:
@@ -350,12 +378,19 @@ def _number(bound: Bound) -> Fraction:
 
 
 def _read_table(document: object) -> TableSchema:
-    fields = _fields(document, {"columns": list, "name": str}, "table schema")
-    columns = fields["columns"]
+    wanted: dict[str, type | tuple[type, ...]] = {"columns": list, "name": str}
+    if isinstance(document, dict) and "key" in document:
+        wanted["key"] = list
+    fields = _fields(document, wanted, "table schema")
+    columns, key = fields["columns"], fields.get("key", [])
     assert isinstance(columns, list)
+    assert isinstance(key, list)
+    if not all(isinstance(name, str) for name in key):
+        raise _bad("expected a key of column names")
     if len(columns) > MAX_COLUMNS:
         raise _bad(f"expected at most {MAX_COLUMNS} columns, got {len(columns)}")
-    return TableSchema(str(fields["name"]), tuple(_read_column(entry) for entry in columns))
+    read = tuple(_read_column(entry) for entry in columns)
+    return TableSchema(str(fields["name"]), read, tuple(key))
 
 
 _COLUMN_FIELDS: Mapping[str, type | tuple[type, ...]] = {

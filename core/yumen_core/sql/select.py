@@ -16,10 +16,12 @@ from yumen_core.errors import CallError
 from yumen_core.sql import operators
 from yumen_core.sql.describe import name_of
 from yumen_core.sql.expression import Constant, Expr, Kind, MeasureRef
+from yumen_core.sql.from_clause import FromReader
 from yumen_core.sql.keys import key_of, key_ref
 from yumen_core.sql.layout import build_layout, check_summable
 from yumen_core.sql.operators import TypeFault
 from yumen_core.sql.plan import Function, Key, Ordering, Output, Plan
+from yumen_core.sql.relation import Scope, both
 from yumen_core.sql.rows import (
     MAX_VARIABLES,
     RowsPlan,
@@ -27,7 +29,7 @@ from yumen_core.sql.rows import (
     check_readable,
     row_variable,
 )
-from yumen_core.sql.scalar import AGGREGATES, Reader, RowReader, identifier, near, only
+from yumen_core.sql.scalar import AGGREGATES, Reader, RowReader, identifier, only
 from yumen_core.sql.schema import TableSchema
 from yumen_core.sql.source import Source
 from yumen_core.sql.temporal_keys import coarser_advice
@@ -37,31 +39,18 @@ MAX_AGGREGATES = 100
 NODES_COLUMN = "_nodes"
 _MAX_LIMIT = 1 << 63
 _MAX_LIMIT_DIGITS = 19
-# Parts of a SELECT that we read; all else is refused, by its first word where it has one.
-_PARTS = ("expressions", "from_", "where", "group", "having", "order", "limit", "offset")
-_WORDS = {
-    "joins": ("JOIN",),
-    "laterals": ("LATERAL",),
-    "windows": ("WINDOW",),
-    "sample": ("SAMPLE", "USING", "TABLESAMPLE"),
-    "pivots": ("PIVOT", "UNPIVOT"),
-    "into": ("INTO",),
-    "locks": ("FOR",),
-}
-_ONE_TABLE = "a query is one SELECT of one table, with WHERE, GROUP BY, HAVING, ORDER BY and LIMIT"
 
 
 def parse(sql: str, catalogue: Mapping[str, TableSchema]) -> Plan:
-    """The plan of one SELECT over one table of `catalogue` (schemas by table name).
+    """The plan of one SELECT over one table of `catalogue` (schemas by table name), or over inner
+    SELECTs of its rows.
 
     Raises `CallError` with the place of the fault as line and column: "sql_syntax",
     "sql_unsupported", "sql_unknown_table", "sql_unknown_column", "sql_type", "sql_too_large".
     """
     source = Source(sql)
-    select = source.tree
-    _check_parts(source, select)
-    schema, alias = _table(source, select, catalogue)
-    return _Builder(source, select, schema, alias).plan()
+    scope = FromReader(source, catalogue).outer(source.tree)
+    return _Builder(source, source.tree, scope).plan()
 
 
 def parse_rows(sql: str, catalogue: Mapping[str, TableSchema]) -> RowsPlan:
@@ -76,9 +65,10 @@ def parse_rows(sql: str, catalogue: Mapping[str, TableSchema]) -> RowsPlan:
         clause = select.args.get(name)
         if clause is not None:
             raise source.unsupported(clause, "a statistic's rows are one SELECT with WHERE")
-    _check_parts(source, select)
-    schema, alias = _table(source, select, catalogue)
-    reader = RowReader(source, schema, alias)
+    scope = FromReader(source, catalogue).outer(select)
+    if scope.joins:
+        raise source.unsupported(select.args["joins"][0], "a statistic reads one table")
+    reader = RowReader(source, scope)
     variables: list[RowVariable] = []
     for written, node in map(_item, select.expressions):
         if isinstance(node, exp.Star):
@@ -100,7 +90,7 @@ def parse_rows(sql: str, catalogue: Mapping[str, TableSchema]) -> RowsPlan:
         condition = reader.read(where.this)
         chosen = condition
         reader.typed(where.this, lambda: _boolean(chosen), ())
-    return RowsPlan(schema, condition, tuple(variables))
+    return RowsPlan(scope.schema, both(scope.where, condition), tuple(variables))
 
 
 def _readable(name: str, expr: Expr) -> Expr:
@@ -116,8 +106,8 @@ def _boolean(expr: Expr) -> Expr:
 class _OutputReader(Reader):
     """Expressions over released rows: in SELECT, HAVING and ORDER BY."""
 
-    def __init__(self, rows: RowReader, schema: TableSchema, alias: str) -> None:
-        super().__init__(rows.source, schema, alias)
+    def __init__(self, rows: RowReader) -> None:
+        super().__init__(rows.source, rows.scope)
         self._rows = rows
         self.keys: tuple[Key, ...] = ()
         self.aliases: dict[str, Expr] = {}
@@ -191,16 +181,16 @@ class _OutputReader(Reader):
 
 
 class _Builder:
-    def __init__(self, source: Source, select: exp.Select, schema: TableSchema, alias: str) -> None:
+    def __init__(self, source: Source, select: exp.Select, scope: Scope) -> None:
         self._source = source
         self._select = select
-        self._schema = schema
-        self._rows = RowReader(source, schema, alias)
-        self._released = _OutputReader(self._rows, schema, alias)
+        self._scope = scope
+        self._rows = RowReader(source, scope)
+        self._released = _OutputReader(self._rows)
         self._items = [_item(entry) for entry in select.expressions]
 
     def plan(self) -> Plan:
-        where = self._condition("where", self._rows)
+        where = both(self._scope.where, self._condition("where", self._rows))
         keys = self._keys()
         self._released.keys = keys
         outputs = self._outputs()
@@ -208,8 +198,7 @@ class _Builder:
         order = self._order(outputs)
         asked = self._released.asked
         if not asked:
-            place = self._source.word("SELECT")
-            assert place is not None
+            place = self._source.select_word(self._select)
             reason = "is not supported without an aggregate: no row leaves a node"
             raise self._source.refuse("sql_unsupported", place, reason)
         cells = math.prod(key.positions for key in keys)
@@ -219,7 +208,7 @@ class _Builder:
         layout, arguments, measures = build_layout(cells, asked, exprs)
         self._check_size(keys, cells, max(len(layout.values), layout.supports))
         return Plan(
-            schema=self._schema,
+            schema=self._scope.schema,
             where=where,
             keys=keys,
             arguments=arguments,
@@ -230,6 +219,7 @@ class _Builder:
             order=order,
             limit=self._count("limit"),
             offset=self._count("offset") or 0,
+            joins=self._scope.joins,
         )
 
     def _condition(self, part: str, reader: Reader) -> Expr | None:
@@ -237,13 +227,7 @@ class _Builder:
         if clause is None:
             return None
         only(self._source, clause, "this")
-        expr = reader.read(clause.this)
-
-        def checked() -> Expr:
-            operators.need_boolean(expr, part.upper())
-            return expr
-
-        return reader.typed(clause.this, checked, ())
+        return reader.condition(clause.this, part.upper())
 
     def _keys(self) -> tuple[Key, ...]:
         group = self._select.args.get("group")
@@ -277,7 +261,7 @@ class _Builder:
         if _is_integer(node):
             return self._items[self._ordinal(node)][1]
         if isinstance(node, exp.Column) and node.args.get("table") is None:
-            if self._schema.find(identifier(node)) is not None:
+            if self._scope.find(identifier(node), None):
                 return node
             for alias, item in self._items:
                 if alias is not None and alias.casefold() == identifier(node).casefold():
@@ -304,7 +288,11 @@ class _Builder:
             if alias is not None and alias.casefold() == NODES_COLUMN:
                 reason = f"`{NODES_COLUMN}` is the number of nodes behind a row"
                 raise self._source.unsupported(node, reason)
-            wanted = alias or name_of(expr, self._released.keys, tuple(self._released.asked))
+            wanted = (
+                alias
+                or self._written(node)
+                or name_of(expr, self._released.keys, tuple(self._released.asked))
+            )
             name, copy = wanted, 0
             while name.casefold() in taken:
                 copy += 1
@@ -315,6 +303,11 @@ class _Builder:
             if alias is not None:
                 self._released.aliases.setdefault(alias.casefold(), output.expr)
         return tuple(outputs)
+
+    def _written(self, node: exp.Expr) -> str | None:
+        """The name of a column that stands alone, as its table or inner SELECT gives it."""
+        found = self._rows.find(node) if isinstance(node, exp.Column) else None
+        return None if found is None else found.name
 
     def _order(self, outputs: tuple[Output, ...]) -> tuple[Ordering, ...]:
         order = self._select.args.get("order")
@@ -376,42 +369,3 @@ def _is_integer(node: exp.Expr) -> bool:
     text = str(node.this)
     short = len(text) <= _MAX_LIMIT_DIGITS and text.isascii() and text.isdecimal()
     return isinstance(node, exp.Literal) and not node.is_string and short
-
-
-def _check_parts(source: Source, select: exp.Select) -> None:
-    for name, value in select.args.items():
-        if not value or name in _PARTS:
-            continue
-        place = source.word(*_WORDS.get(name, ()))
-        part = value[0] if isinstance(value, list) else value
-        if place is None:
-            place = source.place(part if isinstance(part, exp.Expr) else select)
-        raise source.refuse("sql_unsupported", place, f"is not supported: {_ONE_TABLE}")
-
-
-def _table(
-    source: Source, select: exp.Select, catalogue: Mapping[str, TableSchema]
-) -> tuple[TableSchema, str]:
-    clause = select.args.get("from_")
-    if clause is None:
-        place = source.word("SELECT")
-        assert place is not None
-        raise source.refuse("sql_unsupported", place, "is not supported without FROM and a table")
-    table = clause.this
-    named = isinstance(table, exp.Table) and isinstance(table.this, exp.Identifier)
-    extra = {name for name, value in table.args.items() if value} - {"this", "alias"}
-    if not named or extra:
-        raise source.unsupported(table, _ONE_TABLE)
-    written = identifier(table.this)
-    schema = catalogue.get(written)
-    if schema is None:
-        folded = {name.casefold(): entry for name, entry in catalogue.items()}
-        schema = folded.get(written.casefold())
-    if schema is None:
-        reason = "is no table of this federation" + near(written, list(catalogue))
-        raise source.refuse("sql_unknown_table", source.place(table.this), reason)
-    alias = table.args.get("alias")
-    if alias is None:
-        return schema, written
-    only(source, alias, "this")
-    return schema, identifier(alias)

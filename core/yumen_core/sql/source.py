@@ -19,6 +19,7 @@ from yumen_core.errors import CallError
 MAX_TEXT_BYTES = 20_000
 MAX_TOKENS = 5_000
 MAX_DEPTH = 80
+MAX_COPIED = 20_000
 MAX_SHOWN_CHARS = 40
 
 _CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,39})\s*\(", re.ASCII)
@@ -33,6 +34,21 @@ _LEADING: dict[type[exp.Expr], tuple[TokenType, ...]] = {
     exp.Query: (TokenType.SELECT, TokenType.L_PAREN),
     exp.Exists: (TokenType.SELECT, TokenType.L_PAREN),
     exp.Connector: (),
+    exp.Join: (
+        TokenType.JOIN,
+        TokenType.INNER,
+        TokenType.OUTER,
+        TokenType.LEFT,
+        TokenType.RIGHT,
+        TokenType.FULL,
+        TokenType.CROSS,
+        TokenType.NATURAL,
+        TokenType.SEMI,
+        TokenType.ANTI,
+        TokenType.ASOF,
+        TokenType.SELECT,
+        TokenType.L_PAREN,
+    ),
     exp.Func: (TokenType.L_PAREN,),
 }
 _UNPLACED: dict[type[exp.Expr], tuple[str, ...]] = {
@@ -45,11 +61,9 @@ _UNPLACED: dict[type[exp.Expr], tuple[str, ...]] = {
 # Words that start a construct we do not have; each is reserved in the grammar, so that an unquoted
 # column cannot bear its name.
 _REFUSED = {
-    TokenType.JOIN: "a query reads one table, without joins",
     TokenType.UNION: "a query is one SELECT",
     TokenType.EXCEPT: "a query is one SELECT",
     TokenType.INTERSECT: "a query is one SELECT",
-    TokenType.WITH: "a query is one SELECT, without WITH",
     TokenType.DISTINCT: "aggregates take every row, without DISTINCT",
     TokenType.QUALIFY: "a query has no windows; use HAVING",
     TokenType.PLACEHOLDER: "write values as literals, without parameters",
@@ -89,11 +103,25 @@ class Source:
         self._tokens = self._tokenize()
         self._check_depth()
         self._check_tokens()
+        self._copied = 0
         self.tree = self._parse()
 
     def too_deep(self) -> CallError:
         message = f"the statement is nested deeper than {MAX_DEPTH} levels"
         return CallError("sql_too_large", message, remedy=_SHORTER)
+
+    def copied(self, node: exp.Expr, size: int) -> None:
+        """Count `size` nodes of an expression that `node` stands for again.
+
+        A name that stands for two of another, which stands for two of a third, doubles with every
+        step: the text stays short and the plan does not. Raises `CallError` ("sql_too_large").
+        """
+        self._copied += size
+        if self._copied > MAX_COPIED:
+            reason = f"makes the statement longer than {MAX_COPIED} operations, written out"
+            raise CallError(
+                "sql_too_large", f"{self.show(self.place(node))} {reason}", remedy=_SHORTER
+            )
 
     def refuse(self, code: str, place: Place, reason: str) -> CallError:
         """The error for the part of the text at `place`."""
@@ -141,6 +169,23 @@ class Source:
             if unquoted and token.text.upper() in words:
                 return _token_place(token)
         return None
+
+    def word_before(self, node: exp.Expr, *words: str) -> Place | None:
+        """The last unquoted token before `node` that is one of `words` (upper case)."""
+        start, found = self.place(node).start, None
+        for token in self._tokens:
+            if token.start >= start:
+                break
+            unquoted = token.token_type not in (TokenType.STRING, TokenType.IDENTIFIER)
+            if unquoted and token.text.upper() in words:
+                found = _token_place(token)
+        return found
+
+    def select_word(self, select: exp.Select) -> Place:
+        """The SELECT that `select` begins with, after its WITH."""
+        after = [*select.expressions, *(p for p in select.args.values() if isinstance(p, exp.From))]
+        found = self.word_before(after[0], "SELECT") if after else self.word("SELECT")
+        return found or Place(0, len(self.text))
 
     def _led(self, node: exp.Expr, start: int) -> int:
         """Step back over what leads into `node`, whose placed parts begin at `start`."""
@@ -196,7 +241,7 @@ class Source:
 
     def _check_tokens(self) -> None:
         first = self._tokens[0]
-        if first.token_type is not TokenType.SELECT:
+        if first.token_type not in (TokenType.SELECT, TokenType.WITH):
             reason = "is not supported: a query is one SELECT"
             raise self.refuse("sql_unsupported", _token_place(first), reason)
         ended = False

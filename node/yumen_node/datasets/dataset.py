@@ -1,4 +1,4 @@
-"""A declared table, loaded once into a private database of this process.
+"""Declared tables, loaded once into one private database of this process.
 
 Trust line: the database is in memory, has no file, no network and no extension to load, and its
 configuration is locked before the first query; only SQL built from a plan runs in it. Nothing
@@ -8,8 +8,9 @@ spills to disk: a query beyond `memory_limit` fails.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import duckdb
 import numpy as np
@@ -30,7 +31,7 @@ from yumen_core.sql import (
 from yumen_core.statistics.rows import Rows, check_groups
 
 from yumen_node.datasets.declaration import TableDeclaration
-from yumen_node.datasets.loading import TABLE, load_rows
+from yumen_node.datasets.loading import check_key, load_rows
 from yumen_node.datasets.quality import QualityReport
 from yumen_node.datasets.source import opened_source
 
@@ -43,55 +44,99 @@ _BEFORE_LOADING = (
 _AFTER_LOADING = ("SET enable_external_access = false", "SET lock_configuration = true")
 
 
+@dataclass(frozen=True)
+class _Held:
+    """A table as the database holds it."""
+
+    name: str
+    schema: TableSchema
+
+
 class Dataset:
-    """Answers plans over one table. Its methods may be called from several threads at once."""
+    """Answers plans over one table, joined with others of its node where the plan says so.
+
+    Its methods may be called from several threads at once.
+    """
 
     def __init__(
         self,
         declaration: TableDeclaration,
         connection: duckdb.DuckDBPyConnection,
         quality: QualityReport,
+        held: dict[str, _Held],
+        open_names: set[str],
     ) -> None:
         self.declaration = declaration
         self.schema: TableSchema = declaration.schema()
         self.quality = quality
         self._connection = connection
+        self._held = held
+        self._open_names = open_names
 
     @classmethod
     def open(
         cls, declaration: TableDeclaration, *, threads: int = 2, memory_limit: str = "2GB"
     ) -> Dataset:
-        """Load the source as `loading` says.
+        """The only table of a node: see `open_all`."""
+        opened = cls.open_all([declaration], threads=threads, memory_limit=memory_limit)
+        return opened[declaration.name]
 
-        `memory_limit` is DuckDB's, such as 2GB. Raises `StateError` ("data_source") naming file and
-        column.
+    @classmethod
+    def open_all(
+        cls,
+        declarations: Sequence[TableDeclaration],
+        *,
+        threads: int = 2,
+        memory_limit: str = "2GB",
+    ) -> dict[str, Dataset]:
+        """Load the sources of a node's tables as `loading` says, into one database, so that they
+        can be joined. Names must be distinct.
+
+        `memory_limit` is DuckDB's, a whole number and a unit such as 2GB, for each table: the
+        database may use as many times that as it has tables. Raises `StateError` ("data_source")
+        naming file and column, or the key that rows share.
         """
-        connection = duckdb.connect(config={"threads": threads, "memory_limit": memory_limit})
+        limit = _times(memory_limit, max(len(declarations), 1))
+        connection = duckdb.connect(config={"threads": threads, "memory_limit": limit})
         try:
             for statement in _BEFORE_LOADING:
                 connection.execute(statement)
-            with opened_source(connection, declaration) as relation:
-                quality = load_rows(connection, declaration, relation)
+            held: dict[str, _Held] = {}
+            quality: dict[str, QualityReport] = {}
+            for number, declaration in enumerate(declarations):
+                entry = _Held(f"rows {number}", declaration.schema())
+                with opened_source(connection, declaration) as relation:
+                    quality[declaration.name] = load_rows(
+                        connection, declaration, relation, entry.name
+                    )
+                check_key(connection, declaration, entry.name)
+                held[declaration.name] = entry
             for statement in _AFTER_LOADING:
                 connection.execute(statement)
         except BaseException:
             connection.close()
             raise
-        return cls(declaration, connection, quality)
+        open_names = set(held)
+        return {
+            entry.name: cls(entry, connection, quality[entry.name], held, open_names)
+            for entry in declarations
+        }
 
     def cells(self, plan: Plan, *, timeout_s: float) -> LocalCells:
         """This node's part of the query.
 
         Raises `StateError`: "deadline" after `timeout_s` seconds, "state" where the plan is of
-        another schema, "data_source" where the database cannot answer.
+        another schema of this table or of one that it joins, "data_source" where the database
+        cannot answer.
         """
-        if plan.schema.digest != self.schema.digest:
-            raise StateError("state", f"expected a plan of the table `{self.schema.name}` as held")
+        table, *joined = [
+            self._name(schema) for schema in (plan.schema, *(join.schema for join in plan.joins))
+        ]
         with self._cursor(timeout_s) as cursor:
-            rows = cursor.execute(local_sql(plan, TABLE)).fetchall()
+            rows = cursor.execute(local_sql(plan, table, joined)).fetchall()
             centred = needs_centring(plan, rows)
             if centred:
-                rows = cursor.execute(local_sql(plan, TABLE, centred=True)).fetchall()
+                rows = cursor.execute(local_sql(plan, table, joined, centred=True)).fetchall()
         return local_cells(plan, rows, centred=centred)
 
     def rows(self, plan: RowsPlan, *, threshold: int, timeout_s: float) -> Rows:
@@ -100,21 +145,29 @@ class Dataset:
         Raises as `cells`, and `StateError` (`too_few_rows`) where the statement builds a subgroup
         with rows here, but fewer than `threshold`.
         """
-        if plan.schema.digest != self.schema.digest:
-            raise StateError("state", f"expected a plan of the table `{self.schema.name}` as held")
+        table = self._name(plan.schema)
         groups = built_groups(plan)
         with self._cursor(timeout_s) as cursor:
             if groups:
-                counted = cursor.execute(built_groups_sql(plan, TABLE)).fetchall()[0]
+                counted = cursor.execute(built_groups_sql(plan, table)).fetchall()[0]
                 check_groups([name for name, _ in groups], counted, threshold)
-            fetched = cursor.execute(rows_sql(plan, TABLE)).fetchnumpy()
+            fetched = cursor.execute(rows_sql(plan, table)).fetchnumpy()
         columns = {name: c for name, c in fetched.items() if isinstance(c, np.ndarray)}
         numbers, codes = read_rows(plan, columns)
         return Rows(len(columns["c0"]), numbers, codes)
 
+    def _name(self, schema: TableSchema) -> str:
+        """What the database calls the table of that schema."""
+        held = self._held.get(schema.name)
+        if held is None or held.schema.digest != schema.digest:
+            raise StateError("state", f"expected a plan of the table `{schema.name}` as held")
+        return held.name
+
     def close(self) -> None:
-        """Drop the rows from memory."""
-        self._connection.close()
+        """Answer no more plans. The rows leave memory with the last table of the node."""
+        self._open_names.discard(self.schema.name)
+        if not self._open_names:
+            self._connection.close()
 
     @contextmanager
     def _cursor(self, timeout_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -142,3 +195,8 @@ class Dataset:
             timer.cancel()
             timer.join()
             cursor.close()
+
+
+def _times(limit: str, tables: int) -> str:
+    unit = limit.lstrip("0123456789")
+    return f"{int(limit.removesuffix(unit)) * tables}{unit}"

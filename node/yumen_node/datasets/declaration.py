@@ -3,15 +3,18 @@
     name: heart
     meaning: patients examined for coronary heart disease
     source: {type: csv, path: data/heart.csv, null_values: ["?"]}
+    key: [patient]
     out_of_bounds: missing
     disclosure: {threshold: 10, min_nodes: 3}
     columns:
+      - {name: patient, type: integer, nullable: false}
       - {name: sex, type: text, domain: [female, male], map: {"0": female, "1": male}}
       - {name: chol, type: integer, unit: mg/dl, bounds: {lower: 60, upper: 700}}
       - {name: seen, type: date, bounds: {lower: 1981-05-01, upper: 1987-09-30}}
 
-Unknown and repeated keys are refused. Trust line: whoever may write this file decides what the
-institution publishes and how few rows may stand behind a released value.
+`key` names columns whose values together occur in one row at most; a table without one cannot be
+joined to another. Unknown and repeated keys of the file are refused. Trust line: whoever may write
+this file decides what the institution publishes and how few rows may stand behind a released value.
 """
 
 from __future__ import annotations
@@ -29,7 +32,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from yumen_core.errors import CallError
 from yumen_core.sql import Column, ColumnType, Grade, TableSchema
-from yumen_core.sql.schema import MAX_COLUMNS, MAX_MEANING_CHARS, Bound, check_text, parse_bound
+from yumen_core.sql.schema import (
+    MAX_COLUMNS,
+    MAX_KEY_COLUMNS,
+    MAX_MEANING_CHARS,
+    Bound,
+    check_text,
+    parse_bound,
+)
 from yumen_core.sql.temporal import end_of, parse_date
 
 from yumen_node.datasets.strict_yaml import load_yaml
@@ -135,6 +145,7 @@ class _Document(_Part):
     meaning: str = ""
     source: SourceDeclaration
     columns: Annotated[tuple[ColumnDeclaration, ...], Field(min_length=1, max_length=MAX_COLUMNS)]
+    key: Annotated[tuple[str, ...], Field(max_length=MAX_KEY_COLUMNS)] = ()
     disclosure: DisclosureDeclaration = DisclosureDeclaration()
     out_of_bounds: OutOfBounds = OutOfBounds.MISSING
 
@@ -158,10 +169,11 @@ class TableDeclaration:
     columns: tuple[ColumnDeclaration, ...]
     disclosure: DisclosureDeclaration
     out_of_bounds: OutOfBounds
+    key: tuple[str, ...] = ()
 
     def schema(self) -> TableSchema:
         """What is published."""
-        return TableSchema(self.name, tuple(entry.column() for entry in self.columns))
+        return TableSchema(self.name, tuple(entry.column() for entry in self.columns), self.key)
 
     @property
     def grade(self) -> Grade:
@@ -214,6 +226,7 @@ def _checked(path: Path, document: _Document, source: SourceDeclaration) -> Tabl
         columns=document.columns,
         disclosure=document.disclosure,
         out_of_bounds=document.out_of_bounds,
+        key=document.key,
     )
     try:
         check_text(document.meaning, "meaning of the table", MAX_MEANING_CHARS)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import duckdb
+from yumen_core.errors import StateError
 from yumen_core.sql import ColumnType, storage_type
 from yumen_core.sql.schema import Bound
 from yumen_core.sql.storage import identifier, temporal_literal, text_literal
@@ -24,7 +25,6 @@ from yumen_node.datasets.declaration import ColumnDeclaration, OutOfBounds, Tabl
 from yumen_node.datasets.quality import ColumnQuality, QualityReport
 from yumen_node.datasets.source import column_types
 
-TABLE = "rows"
 _INTEGERS = (
     "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT",
     "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT",
@@ -35,9 +35,9 @@ _FALSE = "('false', 'f', 'no', 'n', '0', '0.0')"
 
 
 def load_rows(
-    connection: duckdb.DuckDBPyConnection, declaration: TableDeclaration, relation: str
+    connection: duckdb.DuckDBPyConnection, declaration: TableDeclaration, relation: str, name: str
 ) -> QualityReport:
-    """Fill the table `rows` from `relation` and report on it. Raises `duckdb.Error`."""
+    """Fill the table `name` from `relation` and report on it. Raises `duckdb.Error`."""
     stages = _stages(connection, declaration, relation)
     kept = _kept(declaration)
     counts = ", ".join(
@@ -54,9 +54,33 @@ def load_rows(
         f"v{at} AS {identifier(entry.name)}" for at, entry in enumerate(declaration.columns)
     )
     connection.execute(
-        f"CREATE TABLE {TABLE} AS SELECT {names} FROM ({stages}) WHERE {kept}"  # noqa: S608
+        f"CREATE TABLE {identifier(name)} AS SELECT {names} FROM ({stages}) WHERE {kept}"  # noqa: S608
     )
+    for at in range(len(declaration.columns)):
+        connection.execute(f"DROP TYPE IF EXISTS domain{at}")
     return _report(declaration, [int(count) for count in found])
+
+
+def check_key(
+    connection: duckdb.DuckDBPyConnection, declaration: TableDeclaration, name: str
+) -> None:
+    """Whether no two rows of the table `name` share a key: a join would count them for one.
+
+    Raises `StateError` ("data_source"), without a value.
+    """
+    if not declaration.key:
+        return
+    columns = ", ".join(identifier(column) for column in declaration.key)
+    twice = connection.execute(
+        f"SELECT 1 FROM {identifier(name)} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"  # noqa: S608
+    ).fetchone()
+    if twice is not None:
+        names = " and ".join(f"`{column}`" for column in declaration.key)
+        raise StateError(
+            "data_source",
+            f"expected one row of table `{declaration.name}` for each key {names}, got several",
+            remedy="correct the source, or declare the table without a key",
+        )
 
 
 def _report(declaration: TableDeclaration, counts: list[int]) -> QualityReport:

@@ -34,8 +34,10 @@ class FederationSource:
 
     def __init__(self, session: Session, table: str, terms: Terms) -> None:
         catalogue = [signed for signed, _ in session.client.catalogue()]
-        chosen, schema, _ = choose(table, catalogue, nodes=terms.nodes, min_nodes=terms.min_nodes)
-        self.schema: TableSchema = schema
+        chosen, schemas, _ = choose(
+            [table], catalogue, nodes=terms.nodes, min_nodes=terms.min_nodes
+        )
+        self.schema: TableSchema = schemas[table]
         self.threshold = max(node.descriptor.tables[table].threshold for node in chosen)
         self._session = session
         self._terms = terms

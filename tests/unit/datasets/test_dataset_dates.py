@@ -40,7 +40,7 @@ def csv(folder: Path, *rows: str) -> Path:
 
 
 def held(dataset: Dataset) -> list[tuple[object, ...]]:
-    return dataset._connection.execute('SELECT day, "at" FROM rows').fetchall()
+    return dataset._connection.execute('SELECT day, "at" FROM "rows 0"').fetchall()
 
 
 def test_bounds_are_read_from_yaml_dates_and_from_text(tmp_path: Path) -> None:

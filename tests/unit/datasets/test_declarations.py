@@ -67,7 +67,7 @@ FAULTS = [
         "meaning: patients",
         "colour: red\nmeaning: patients",
         "`colour`: expected only known keys, got an unknown one; known are: `columns`, "
-        "`disclosure`, `meaning`, `name`, `out_of_bounds`, `source`",
+        "`disclosure`, `key`, `meaning`, `name`, `out_of_bounds`, `source`",
     ),
     (
         "    scale: 1",

@@ -116,6 +116,7 @@ def test_facts_reach_the_policy() -> None:
         'principal == Yumen::User::"spiffe://gansu.example/org/lzu/user/li"',
         'context.now > datetime("2026-09-21") && context.now < datetime("2026-09-22")',
         "context.expiresInSeconds == 600",
+        "context.joinedTables.isEmpty()",
         'context.filters == ["num"] && context.groupBy == ["sex"] && context.groupBands == ["age"]',
         'context.columns.containsAll(["age", "chol"]) && context.aggregates == ["avg", "count"]',
         'context.suite == "bfv" && !context.dryRun && context.requesterOrganisation == "lzu"',

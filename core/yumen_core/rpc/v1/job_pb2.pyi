@@ -124,12 +124,22 @@ class JobSpec(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., federation: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., query: _Optional[_Union[SqlQuery, _Mapping]] = ..., statistic: _Optional[_Union[Statistic, _Mapping]] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., min_nodes: _Optional[int] = ..., suite: _Optional[_Union[Suite, str]] = ..., public_key_digest: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class SqlQuery(_message.Message):
-    __slots__ = ("sql", "plan_digest")
+    __slots__ = ("sql", "plan_digest", "joined")
     SQL_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
     sql: str
     plan_digest: bytes
-    def __init__(self, sql: _Optional[str] = ..., plan_digest: _Optional[bytes] = ...) -> None: ...
+    joined: _containers.RepeatedCompositeFieldContainer[JoinedTable]
+    def __init__(self, sql: _Optional[str] = ..., plan_digest: _Optional[bytes] = ..., joined: _Optional[_Iterable[_Union[JoinedTable, _Mapping]]] = ...) -> None: ...
+
+class JoinedTable(_message.Message):
+    __slots__ = ("table", "schema_digest")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    schema_digest: bytes
+    def __init__(self, table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ...) -> None: ...
 
 class Statistic(_message.Message):
     __slots__ = ("body", "plan_digest")

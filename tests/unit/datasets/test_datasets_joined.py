@@ -1,0 +1,93 @@
+"""Tables of one node in one database: what joins, and the keys that are verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from builders.tables import declared
+from yumen_core.errors import CallError, StateError
+from yumen_core.sql import parse
+from yumen_node.datasets import Dataset, load_declaration
+
+WHOLE = {"type": "integer", "bounds": {"lower": 0, "upper": 99}}
+PEOPLE = [
+    {"name": "id", **WHOLE, "nullable": False},
+    {"name": "town", "type": "text", "domain": ["x", "y"], "nullable": False},
+]
+VISITS = [{"name": "patient", **WHOLE}, {"name": "town", "type": "text", "domain": ["y", "x"]}]
+ROWS = [{"id": 1, "town": "x"}, {"id": 2, "town": "y"}]
+SEEN = [{"patient": at, "town": "x"} for at in (1, 1, 2, 3)]
+JOIN = "SELECT people.town, COUNT(*) AS n FROM visits JOIN people ON patient = id GROUP BY 1"
+
+
+def opened(folder: Path, people: object = ROWS, **settings: object) -> dict[str, Dataset]:
+    files = [
+        declared(folder, "people", people, PEOPLE, **{"key": ["id"], **settings}),  # type: ignore[arg-type]
+        declared(folder, "visits", SEEN, VISITS),
+    ]
+    return Dataset.open_all([load_declaration(file) for file in files])
+
+
+def test_tables_of_a_node_join(tmp_path: Path) -> None:
+    held = opened(tmp_path)
+    plan = parse(JOIN, {name: one.schema for name, one in held.items()})
+    cells = held["visits"].cells(plan, timeout_s=20)
+    assert cells.values == [[2], [1]]
+    assert cells.supports.tolist() == [[1], [1]]
+    held["people"].close()
+    assert held["visits"].cells(plan, timeout_s=20).values == [[2], [1]]
+    held["visits"].close()
+    with pytest.raises(duckdb.Error):
+        held["visits"].cells(plan, timeout_s=20)
+
+
+def test_a_plan_of_another_joined_table_is_refused(tmp_path: Path) -> None:
+    held = opened(tmp_path)
+    catalogue = {name: one.schema for name, one in held.items()}
+    alone = Dataset.open(held["visits"].declaration)
+    other = Dataset.open_all([held["visits"].declaration, held["people"].declaration])
+    plan = parse(JOIN, catalogue)
+    assert other["visits"].cells(plan, timeout_s=20).values == [[2], [1]]
+    with pytest.raises(StateError, match="expected a plan of the table `people` as held"):
+        alone.cells(plan, timeout_s=20)
+    changed = opened(tmp_path, key=["town", "id"])
+    with pytest.raises(StateError, match="expected a plan of the table `people` as held"):
+        changed["visits"].cells(plan, timeout_s=20)
+
+
+def test_rows_that_share_a_key_are_no_table(tmp_path: Path) -> None:
+    """The words tell the operator which key, and nobody which value."""
+    with pytest.raises(StateError) as caught:
+        opened(tmp_path, [*ROWS, {"id": 2, "town": "x"}])
+    assert (caught.value.code, caught.value.message) == (
+        "data_source",
+        "expected one row of table `people` for each key `id`, got several",
+    )
+    both = opened(tmp_path, [*ROWS, {"id": 2, "town": "x"}], key=["id", "town"])
+    assert both["people"].schema.key == ("id", "town")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (
+            ["patient"],
+            "expected a column of the table for the key of table `people`, got `patient`",
+        ),
+        (["id", "id"], "expected at most 8 distinct columns for the key of table `people`"),
+        (
+            ["age"],
+            "expected columns that are never missing for the key of table `people`, got `age`; "
+            "declare it with nullable: false",
+        ),
+        (["bmi"], "expected integers or text for the key of table `people`, got float `bmi`"),
+    ],
+)
+def test_a_key_that_cannot_be(tmp_path: Path, key: list[str], text: str) -> None:
+    more = [{"name": "age", **WHOLE}, {"name": "bmi", "type": "float", "nullable": False}]
+    file = declared(tmp_path, "people", [], [*PEOPLE, *more], key=key)
+    with pytest.raises(CallError) as caught:
+        load_declaration(file)
+    assert (caught.value.code, caught.value.message) == ("table_declaration", f"`{file}`: {text}")
