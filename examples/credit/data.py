@@ -21,7 +21,7 @@ SCHEMA: dict[str, object] = {
             "type": "integer",
             "meaning": "yearly income as stated by the borrower",
             "unit": "USD",
-            "bounds": {"lower": 0, "upper": 1000000},
+            "bounds": {"lower": 0, "upper": 1_000_000},
             "nullable": False,
         },
         {
@@ -56,13 +56,6 @@ SCHEMA: dict[str, object] = {
             "bounds": {"lower": 0, "upper": 200},
             "nullable": False,
         },
-        {
-            "name": "inquiries",
-            "type": "integer",
-            "meaning": "inquiries by lenders in the last 12 months",
-            "bounds": {"lower": 0, "upper": 50},
-            "nullable": False,
-        },
     ],
 }
 
@@ -78,7 +71,6 @@ def loans() -> dict[str, pd.DataFrame]:
             "rate": rows["int_rate"],
             "months": rows["term"].str.removeprefix("term_").astype(int),
             "utilisation": rows["all_util"],
-            "inquiries": rows["inq_last_12m"],
         }
     )
     return {name: table[rows["addr_state"] == state] for name, state in LENDERS.items()}

@@ -1,8 +1,8 @@
-"""Wind at three airports: what declared bounds do to one absurd value, and wind by pressure.
+"""Wind at three airports: what declared bounds do to an absurd value, and wind by air pressure.
 
     python examples/wind/wind.py
 
-Each airport is a node with 8,700 hours of its own.
+Each airport is a node with some 8,700 hours of its own.
 """
 
 import yumen
@@ -11,23 +11,23 @@ from data import SCHEMA, weather
 
 def main() -> None:
     airports = weather()
-    highest = max(rows["wind_speed"].max() for rows in airports.values())
-    print(f"The highest wind speed in the files is {highest:.0f} mph. With the declared bounds:")
+    rows = sum(part["wind_speed"].count() for part in airports.values())
+    highest = max(part["wind_speed"].max() for part in airports.values())
+    print(f"The files hold {rows} wind speeds, the highest of {highest:.0f} mph.")
+    print("Bounds of 0 to 100 mph are declared; what lies outside counts as missing:\n")
     with yumen.local_federation(airports, table="weather", schema=SCHEMA) as fed:
         hours = fed.table("weather", purpose="research")
         print(hours.describe(["wind_speed", "pressure", "temp"]))
-
-        print("\n", hours.histogram("wind_speed", bins=[0, 5, 10, 15, 20, 25, 30, 40]), sep="")
-
+        print("\n", hours.histogram("wind_speed", bins=[0, 5, 10, 15, 20, 25, 30, 100]), sep="")
         print("\n", hours.corr(["wind_speed", "pressure", "temp"]), sep="")
 
-        # Airports differ in height and exposure: each keeps a level of its own.
+        # Airports differ in height and exposure: each keeps an intercept of its own.
         model = hours.ols(
             "wind_speed ~ pressure + temp + C(month)", fixed_effects="node", cov_type="HC3"
         )
         print("\n", model, sep="")
-        drop = -10 * model.params["pressure"]
-        print(f"\n10 hPa less go with {drop:.2f} mph more wind, at the same airport and month.")
+        more, error = -10 * model.params["pressure"], 10 * model.bse["pressure"]
+        print(f"\n10 hPa less pressure: {more:.2f} mph more wind (standard error {error:.2f}).")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from yumen_core.disclosure import DisclosureRules
+from yumen_core.errors import StateError
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
-from yumen_core.statistics.layout import Layout, Reals, count, real
+from yumen_core.statistics.layout import Layout, Reals, count, wide_real
 from yumen_core.statistics.moments import (
     CENTRES,
     MAX_COLUMNS,
@@ -25,10 +26,12 @@ from yumen_core.statistics.moments import (
     SCALES,
     few_behind,
 )
-from yumen_core.statistics.rows import Rows, check_finite
+from yumen_core.statistics.rows import Rows, check_units, usable_numbers
 
 MAX_CLUSTERS = 50
 CLUSTERS = "clusters"
+FARTHEST = 1e30
+"""Of the centre of a cluster, in standard units: sums stay within a round's range."""
 _CHUNK_VALUES = 1 << 18
 
 _Places = npt.NDArray[np.int64]
@@ -42,7 +45,9 @@ class Clusters:
     float64[clusters, variables], the centres of the clusters in standard units. Per cluster (a
     cell): rows, the sums of the distances to its centre by variable, and the sum of their squares.
     Complete rows count; a node gives nothing where they are fewer than three for each variable, or
-    where few rows make up a variable (`moments.few_behind`).
+    where few rows make up a variable (`moments.few_behind`). Numbers beyond `rows.LARGEST` count as
+    missing; centres and scales are refused as `rows.check_units` says, centres of clusters beyond
+    FARTHEST.
     """
 
     name = "clusters"
@@ -58,47 +63,60 @@ class Clusters:
         clusters = read.whole(arguments, "clusters", 1, MAX_CLUSTERS)
         width = len(names)
         inputs = {CENTRES: (width,), SCALES: (width,), CLUSTERS: (clusters, width)}
-        return Layout(clusters, ("rows",), (count(), *[real()] * (width + 1)), inputs)
+        return Layout(clusters, ("rows",), (count(), *[wide_real()] * (width + 1)), inputs)
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
     ) -> Local:
         names = read.texts(arguments, "variables", most=MAX_COLUMNS)
         centres = inputs[CLUSTERS]
+        check_units(inputs[CENTRES], inputs[SCALES])
+        if not (np.abs(centres) <= FARTHEST).all():
+            raise StateError(
+                "data_values",
+                f"expected centres of clusters within {FARTHEST:g} of 0, got another",
+                remedy="use the current SDK",
+            )
         key = (self.name, names, rules.threshold)
         history = rows.kept(key, lambda: _start(rows, names, rules))
-        z = history.standardised(inputs[CENTRES], inputs[SCALES])
+        history.standardise(inputs[CENTRES], inputs[SCALES])
         cluster = history.assign(centres, rules.threshold)
         sizes = np.bincount(cluster, minlength=len(centres)).astype(np.int64)
         values = np.zeros((len(centres), len(names) + 2))
         values[:, 0] = sizes
-        with np.errstate(all="ignore"):  # a sum that is not finite is refused later
-            for at in range(len(names)):
-                distance = z[at] - centres[cluster, at]
-                values[:, at + 1] = np.bincount(cluster, distance, len(centres))
-                values[:, -1] += np.bincount(cluster, distance * distance, len(centres))
+        units = zip(inputs[CENTRES], inputs[SCALES], strict=True)
+        for at, (centre, scale) in enumerate(units):
+            # Centres and scales move sums around the mean here: single rows would be rounded.
+            moved = history.moved[at]
+            sums = np.bincount(cluster, moved, len(centres))
+            squares = np.bincount(cluster, moved * moved, len(centres))
+            away = history.means[at] - centre - scale * centres[:, at]
+            total = sums + sizes * away
+            values[:, at + 1] = total / scale
+            values[:, -1] += (squares + away * (sums + total)) / scale / scale
         behind = sizes.reshape(-1, 1) if history.sound else np.zeros((len(centres), 1), np.int64)
         return Local(behind, values)
 
 
 @dataclass
 class _History:
-    """The complete rows' numbers, float64[variables, n], and the part each row is in so far."""
+    """The complete rows' numbers less their means at this node, float64[variables, n], these means,
+    and the part each row is in so far."""
 
-    values: Reals
+    moved: Reals
+    means: Reals
     part: _Places
     sound: bool
     _standard: Reals = field(default_factory=lambda: np.empty((0, 0)))
     _by: bytes = b""
 
-    def standardised(self, centres: Reals, scales: Reals) -> Reals:
-        """(values - centre) / scale, made anew only where these change."""
+    def standardise(self, centres: Reals, scales: Reals) -> None:
+        """Keep (value - centre) / scale, made anew only where these change."""
         by = centres.tobytes() + scales.tobytes()
         if by != self._by:
-            with np.errstate(all="ignore"):
-                self._standard = (self.values - centres[:, None]) / scales[:, None]
+            away = (self.means - centres)[:, np.newaxis]
+            self._standard = (self.moved + away) / scales[:, np.newaxis]
             self._by = by
-        return self._standard
 
     def assign(self, centres: Reals, threshold: int) -> _Places:
         """The cluster of each row, int64[n]: that of the nearest of `centres`, as far as parts stay
@@ -125,25 +143,24 @@ def _allowed(sizes: _Places, threshold: int) -> _Flags:
 
 
 def _start(rows: Rows, names: tuple[str, ...], rules: DisclosureRules) -> _History:
-    for name in names:
-        check_finite(name, rows.number(name))
-    chosen = rows.complete(names)
-    values = np.stack([rows.number(name)[chosen] for name in names])
-    enough = values.shape[1] >= ROWS_A_COLUMN * len(names)  # as for the moments of the same job
+    numbers = [usable_numbers(rows, name, rules.threshold) for name in names]
+    chosen = ~np.isnan(np.sum(numbers, axis=0))
+    values = np.stack([x[chosen] for x in numbers])
+    n = values.shape[1]
+    enough = n >= ROWS_A_COLUMN * len(names)  # as for the moments of the same job
     sound = enough and not any(few_behind(column, rules.threshold) for column in values)
-    return _History(values, np.zeros(values.shape[1], dtype=np.int64), sound)
+    means = values.mean(axis=1) if n else np.zeros(len(names))
+    return _History(values - means[:, np.newaxis], means, np.zeros(n, dtype=np.int64), sound)
 
 
 def _nearest(z: Reals, centres: Reals, allowed: _Flags | None) -> _Places:
     """The nearest centre of each row among those allowed, int64[n]: the one with the largest c z -
-    c^2 / 2. Where that is no number or beyond range, the centre is as far as can be."""
+    c^2 / 2."""
     found = np.empty(z.shape[1], dtype=np.int64)
     step = max(1, _CHUNK_VALUES // len(centres))
     for start in range(0, len(found), step):
         rows = slice(start, start + step)
-        with np.errstate(all="ignore"):
-            score = centres @ z[:, rows] - (centres**2).sum(axis=1)[:, None] / 2
-        score[~np.isfinite(score)] = -np.finfo(np.float64).max
+        score = centres @ z[:, rows] - (centres**2).sum(axis=1)[:, None] / 2
         if allowed is not None:
             score[~allowed[rows].T] = -np.inf
         found[rows] = score.argmax(axis=0)

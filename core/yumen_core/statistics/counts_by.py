@@ -1,7 +1,7 @@
 """Rows by level and group: tables of counts whose released cells are exact.
 
-A cell is released where every node has none of its rows or enough of them, and enough nodes have
-enough: unlike the groups of a query, a released cell leaves out no node, so that shares and tests
+A cell is released where enough nodes have the threshold of its rows, and every other node none of
+them or not too few (`DisclosureRules.few`): unlike the groups of a query, a released cell leaves out no node, so that shares and tests
 may be made of it.
 """
 
@@ -109,7 +109,7 @@ def _counted(rows: Rows, table: Tabled) -> Counts:
 
 def _shown(counted: Counts, threshold: int) -> Counts:
     """The rows behind each cell, int64 as `counted`; 1 in place of a large cell held back to cover
-    thin ones.
+    thin ones: those with fewer rows than `threshold`.
 
     A line of the table (a group's cells, or a level's over the groups) covers what it holds back
     where that is two cells or more, and rows enough together. Lines that do not hold back their

@@ -11,7 +11,7 @@ from yumen_core.disclosure import DisclosureRules
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, count
-from yumen_core.statistics.rows import Rows, check_finite
+from yumen_core.statistics.rows import MAX_FLOAT, Rows, usable_numbers
 
 MAX_BINS = 1_000
 MAX_GROUPS = 1_000
@@ -62,15 +62,14 @@ class Bins:
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
     ) -> Local:
         asked = _read(arguments)
-        numbers = rows.number(asked.variable)
-        check_finite(asked.variable, numbers)
+        numbers = usable_numbers(rows, asked.variable, rules.threshold, most=MAX_FLOAT)
         present = ~np.isnan(numbers)
         group = np.zeros(rows.count, dtype=np.int64)
         if asked.by:
             group = rows.level(asked.by).astype(np.int64)
             present &= group >= 0
         counted = _counted(numbers[present], group[present], asked)
-        shown = _shown(counted, rules.few)[:, :-1].reshape(-1, 1)
+        shown = _shown(counted, rules.threshold)[:, :-1].reshape(-1, 1)
         return Local(shown, counted[:, :-1].reshape(-1, 1).astype(np.float64))
 
 

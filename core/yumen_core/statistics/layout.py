@@ -37,6 +37,12 @@ def real(support: int = 0) -> Value:
     return Value(support, 240, True, -120)
 
 
+def wide_real(support: int = 0) -> Value:
+    """A sum of reals in units that the requester chose: within 2**279 (9.7e83), in steps of
+    2**-120."""
+    return Value(support, 400, True, -120)
+
+
 def short_real(support: int = 0) -> Value:
     """A sum of scaled reals: within 2**59 (5.7e17), in steps of 2**-60 (8.7e-19)."""
     return Value(support, 120, True, -60)

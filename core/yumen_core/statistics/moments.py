@@ -10,18 +10,17 @@ so every row counts with what it has, and no sum mixes patterns of which one has
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.disclosure.rules import FEW
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
-from yumen_core.statistics.layout import Layout, Reals, count, real
-from yumen_core.statistics.rows import Rows, check_finite
+from yumen_core.statistics.layout import Layout, Reals, count, real, wide_real
+from yumen_core.statistics.rows import Mask, Rows, check_units, usable_numbers
 
 MAX_COLUMNS = 100
 MAX_MISSING = 6
@@ -41,7 +40,8 @@ class Moments:
     first round it has rows, sums and sums of squares by variable; in the second rows, sums, and
     the upper triangle of cross products, row by row, of (x - centre) / scale. What a pattern lacks
     is 0. A node leaves out a pattern with fewer rows than the threshold or than ROWS_A_COLUMN for
-    each column present, or with a column that few rows make up (`few_behind`).
+    each column present, or with a column that few rows make up (`few_behind`). Numbers beyond
+    `rows.LARGEST` count as missing; centres and scales are refused as `rows.check_units` says.
     """
 
     name = "moments"
@@ -61,7 +61,8 @@ class Moments:
         k = len(names)
         sums = k + k * (k + 1) // 2 if products else 2 * k
         inputs = {CENTRES: (k,), SCALES: (k,)} if products else {}
-        return Layout(1 << len(missing), ("rows",), (count(), *[real()] * sums), inputs)
+        summed = wide_real() if products else real()
+        return Layout(1 << len(missing), ("rows",), (count(), *[summed] * sums), inputs)
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
@@ -72,8 +73,7 @@ class Moments:
         patterns = rows.kept(key, lambda: _patterns(rows, names, missing, rules))
         make = _products if read.whole(arguments, "products", 0, 1) else _sums
         values = [
-            np.concatenate([[float(len(pattern.rows))], make(rows, names, pattern, inputs)])
-            for pattern in patterns
+            np.concatenate([[float(pattern.rows)], make(pattern, inputs)]) for pattern in patterns
         ]
         behind = np.array([[pattern.behind] for pattern in patterns], dtype=np.int64)
         return Local(behind, np.array(values))
@@ -81,16 +81,18 @@ class Moments:
 
 @dataclass(frozen=True)
 class Pattern:
-    """The rows (places) of one pattern, which variables they have, and how many rows count."""
+    """The rows of one pattern: the numbers of the variables they have, float64[rows] each, which
+    variables these are, and how many rows there are and count."""
 
-    rows: npt.NDArray[np.int64]
-    present: npt.NDArray[np.bool_]
+    numbers: Sequence[Reals]
+    present: Mask
+    rows: int
     behind: int
 
 
 def few_differ(values: Reals, threshold: int) -> bool:
-    """Whether fewer rows than the threshold, but some, differ from the one value of all others:
-    any sum would tell about those few. Where all but fewer than `threshold` rows agree, so do most
+    """Whether fewer rows than `threshold`, but some, differ from the one value of all others: any
+    sum would tell about those few. Where all but fewer than `threshold` rows agree, so do most
     of any 2 * threshold + 1 of them."""
     if not len(values):
         return False
@@ -99,11 +101,16 @@ def few_differ(values: Reals, threshold: int) -> bool:
 
 
 def few_behind(values: Reals, threshold: int) -> bool:
-    """Whether few rows differ from the others, or make up nearly all of the column's spread: the
-    effective number of rows (Kish, "Survey Sampling", 1965, section 11.7) behind the distances d
-    from the middle, (sum d)^2 / sum d^2, is below EFFECTIVE_SHARE of the threshold. One row could
-    be read off such a column's sum."""
-    if not len(values) or few_differ(values, min(FEW, threshold)):
+    """Whether few rows differ from the others, or make up nearly all of the column's spread: one
+    row could be read off such a column's sum, as off that of exp(-(id - 1234)^2).
+
+    1. Fewer than `DisclosureRules.few` rows, but some, differ from the one value of all others. 2.
+    The effective number of rows (Kish, "Survey Sampling", 1965, section 11.7) behind the distances
+    d from the middle, (sum d)^2 / sum d^2, is below EFFECTIVE_SHARE of the threshold; of few rows,
+    below a quarter of them, but FEW. The middle is the median of up to _SAMPLE rows.
+    """
+    few = min(FEW, threshold)
+    if not len(values) or few_differ(values, few):
         return bool(len(values))
     some = np.sort(values[:: len(values) // _SAMPLE + 1])
     with np.errstate(all="ignore"):
@@ -114,55 +121,61 @@ def few_behind(values: Reals, threshold: int) -> bool:
         if not _SMALLEST < squares < _LARGEST:
             distances = distances / distances.max()  # no number where one is beyond range
             total, squares = float(distances.sum()), float(distances @ distances)
-    return not total**2 >= EFFECTIVE_SHARE * threshold * squares
+    least = min(EFFECTIVE_SHARE * threshold, max(few, len(values) / 4))
+    return not total**2 >= least * squares
 
 
 def _patterns(
     rows: Rows, names: tuple[str, ...], missing: tuple[str, ...], rules: DisclosureRules
 ) -> list[Pattern]:
+    numbers = [usable_numbers(rows, name, rules.threshold) for name in names]
+    there = dict(zip(names, numbers, strict=True))
+    whole = np.ones(rows.count, dtype=np.bool_)
     for name in names:
-        check_finite(name, rows.number(name))
-    chosen = np.flatnonzero(rows.complete([name for name in names if name not in missing]))
+        if name not in missing:
+            whole &= ~np.isnan(there[name])
+    chosen = np.flatnonzero(whole)
     pattern = np.zeros(len(chosen), dtype=np.int64)
     for bit, name in enumerate(missing):
-        pattern |= np.isnan(rows.number(name)[chosen]).astype(np.int64) << bit
+        pattern |= np.isnan(there[name][chosen]).astype(np.int64) << bit
     found = []
     for cell in range(1 << len(missing)):
         places = chosen[pattern == cell]
         absent = [name for bit, name in enumerate(missing) if cell >> bit & 1]
         present = np.array([name not in absent for name in names])
         few = len(places) < ROWS_A_COLUMN * int(present.sum()) or any(
-            few_behind(rows.number(name)[places], rules.threshold)
-            for name in names
-            if name not in absent
+            few_behind(there[name][places], rules.threshold) for name in names if name not in absent
         )
-        found.append(Pattern(places, present, 0 if few else len(places)))
+        own = [numbers[at][places] for at in np.flatnonzero(present)]
+        found.append(Pattern(own, present, len(places), 0 if few else len(places)))
     return found
 
 
-def _sums(rows: Rows, names: tuple[str, ...], pattern: Pattern, _: Inputs) -> Reals:
-    sums, squares = np.zeros(len(names)), np.zeros(len(names))
-    for at in np.flatnonzero(pattern.present):
-        x = rows.number(names[at])[pattern.rows]
-        with np.errstate(over="ignore"):  # a sum that is not finite is refused later
-            sums[at], squares[at] = x.sum(), x @ x
+def _sums(pattern: Pattern, _: Inputs) -> Reals:
+    sums, squares = np.zeros(len(pattern.present)), np.zeros(len(pattern.present))
+    for at, x in zip(np.flatnonzero(pattern.present), pattern.numbers, strict=True):
+        sums[at], squares[at] = x.sum(), x @ x
     return np.concatenate([sums, squares])
 
 
-def _products(rows: Rows, names: tuple[str, ...], pattern: Pattern, inputs: Inputs) -> Reals:
-    k = len(names)
-    sums, products = np.zeros(k), np.zeros((k, k))
-    for part in _chunks(pattern.rows, k):
-        z = np.zeros((k, len(part)))
-        with np.errstate(all="ignore"):  # likewise
-            for at in np.flatnonzero(pattern.present):
-                z[at] = (rows.number(names[at])[part] - inputs[CENTRES][at]) / inputs[SCALES][at]
-            sums += z.sum(axis=1)
-            products += z @ z.T
-    return np.concatenate([sums, products[np.triu_indices(k)]])
-
-
-def _chunks(places: npt.NDArray[np.int64], width: int) -> Iterator[npt.NDArray[np.int64]]:
-    step = max(1, _CHUNK_VALUES // width)
-    for start in range(0, len(places), step):
-        yield places[start : start + step]
+def _products(pattern: Pattern, inputs: Inputs) -> Reals:
+    """Centres and scales move sums around the node's own means, never single rows: rows less a
+    centre far away would be rounded, and count the rows above an edge."""
+    check_units(inputs[CENTRES], inputs[SCALES])
+    k, own = len(pattern.present), len(pattern.numbers)
+    means = np.array([x.mean() if len(x) else 0.0 for x in pattern.numbers])
+    sums, products = np.zeros(own), np.zeros((own, own))
+    step = max(1, _CHUNK_VALUES // k)
+    for start in range(0, pattern.rows if own else 0, step):
+        moved = np.stack([x[start : start + step] for x in pattern.numbers]) - means[:, np.newaxis]
+        sums += moved.sum(axis=1)
+        products += moved @ moved.T
+    scales = inputs[SCALES][pattern.present]
+    away = means - inputs[CENTRES][pattern.present]
+    total = sums + pattern.rows * away
+    products += np.outer(sums, away) + np.outer(away, total)
+    at = np.flatnonzero(pattern.present)
+    every, crossed = np.zeros(k), np.zeros((k, k))
+    every[at] = total / scales
+    crossed[np.ix_(at, at)] = products / scales / scales[:, np.newaxis]
+    return np.concatenate([every, crossed[np.triu_indices(k)]])

@@ -17,7 +17,8 @@ from yumen_core.disclosure import DisclosureRules
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, Value, count, real
-from yumen_core.statistics.rows import Rows, check_finite
+from yumen_core.statistics.moments import few_behind
+from yumen_core.statistics.rows import Rows, check_units, usable_numbers
 
 MAX_GROUPS = 10_000
 CENTRES = "centres"
@@ -29,8 +30,10 @@ class MomentsBy:
 
     Per group (a cell) and variable, over its rows with a value: rows and sum; in the second round
     rows, sum and sum of squares of the distances to `centres`, float64[groups, variables]. Each
-    variable's values stand on its own rows with a value, or, where all but a few of these have one
-    value, on those few.
+    variable's values stand on its own rows with a value; or, where all but a few of these have one
+    value (`DisclosureRules.few`), on those few; or on none, where a few rows make up nearly all of
+    their spread (`moments.few_behind`). Numbers beyond `rows.LARGEST` count as missing, and centres
+    beyond it are refused.
     """
 
     name = "moments_by"
@@ -58,13 +61,16 @@ class MomentsBy:
     ) -> Local:
         names, groups = _names(arguments), read.whole(arguments, "groups", 1, MAX_GROUPS)
         by = read.text(arguments, "by")
+        if inputs:
+            check_units(inputs[CENTRES])
         group = _group(rows, by)
         grouped = group >= 0
         behind = [np.bincount(group[grouped], minlength=groups).astype(np.int64)]
         values: list[Reals] = []
         for at, name in enumerate(names):
-            key = (self.name, name, by, rules.few)
-            make = partial(_own, name, rows.number(name), group, groups, rules.few)
+            key = (self.name, name, by, rules.threshold)
+            x = usable_numbers(rows, name, rules.threshold)
+            make = partial(_own, x, group, groups, rules)
             own = rows.kept(key, make)
             behind.append(own.behind)
             if read.whole(arguments, "squares", 0, 1):
@@ -88,22 +94,19 @@ class _Own:
     def around(self, centres: Reals) -> list[Reals]:
         """Rows, sums and sums of squares around other centres. The centres move sums, never single
         rows: rows less a centre far away would be rounded, and count the rows above an edge."""
-        with np.errstate(over="ignore", invalid="ignore"):  # refused later: not finite
-            moved = self.means - centres
-            sums = self.sums + self.rows * moved
-            return [self.rows, sums, self.squares + moved * (self.sums + sums)]
+        moved = self.means - centres
+        sums = self.sums + self.rows * moved
+        return [self.rows, sums, self.squares + moved * (self.sums + sums)]
 
 
-def _own(name: str, x: Reals, group: npt.NDArray[np.int64], groups: int, threshold: int) -> _Own:
-    check_finite(name, x)
+def _own(x: Reals, group: npt.NDArray[np.int64], groups: int, rules: DisclosureRules) -> _Own:
     present = (group >= 0) & ~np.isnan(x)
     place, x = group[present], x[present]
     rows = np.bincount(place, minlength=groups).astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        means = np.divide(_sums(place, x, groups), rows, out=np.zeros(groups), where=rows > 0)
-        moved = x - (means[0] if groups == 1 else means[place])
-        sums, squares = _sums(place, moved, groups), _sums(place, moved * moved, groups)
-    return _Own(rows, means, sums, squares, _shown(x, place, groups, threshold))
+    means = np.divide(_sums(place, x, groups), rows, out=np.zeros(groups), where=rows > 0)
+    moved = x - (means[0] if groups == 1 else means[place])
+    sums, squares = _sums(place, moved, groups), _sums(place, moved * moved, groups)
+    return _Own(rows, means, sums, squares, _shown(x, place, groups, rules))
 
 
 def _sums(place: npt.NDArray[np.int64], x: Reals, groups: int) -> Reals:
@@ -112,21 +115,23 @@ def _sums(place: npt.NDArray[np.int64], x: Reals, groups: int) -> Reals:
     return np.bincount(place, weights=x, minlength=groups).astype(np.float64)
 
 
-def _shown(x: Reals, place: npt.NDArray[np.int64], groups: int, threshold: int) -> Counts:
+def _shown(x: Reals, place: npt.NDArray[np.int64], groups: int, rules: DisclosureRules) -> Counts:
     """The rows behind each group's values, int64[groups]: where a few are unlike the rest, those
-    few."""
+    few; where a few make up their spread, none."""
     behind = np.bincount(place, minlength=groups).astype(np.int64)
     by_group = x if groups == 1 else x[np.argsort(place, kind="stable")]
     for at, part in enumerate(np.split(by_group, np.cumsum(behind)[:-1])):
-        few = unlike_the_rest(part, threshold)
+        few = unlike_the_rest(part, rules.few)
         if few:
             behind[at] = few
+        elif few_behind(part, rules.threshold):
+            behind[at] = 0
     return behind
 
 
 def unlike_the_rest(values: Reals, threshold: int) -> int:
-    """How many of the values differ from one that all others have, where these are fewer than the
-    threshold, else 0: a sum of such values counts those few rows."""
+    """How many of the values differ from one that all others have, where these are fewer than
+    `threshold`, else 0: a sum of such values counts those few rows."""
     usual = usual_value(values[: 2 * threshold + 1], threshold)
     if usual is None:
         return 0

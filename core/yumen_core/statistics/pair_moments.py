@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from yumen_core.disclosure import DisclosureRules
-from yumen_core.errors import StateError
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
-from yumen_core.statistics.layout import Counts, Layout, Reals, count, real
-from yumen_core.statistics.moments_by import usual_value
-from yumen_core.statistics.rows import Rows, check_finite
+from yumen_core.statistics.layout import Counts, Layout, Reals, count, wide_real
+from yumen_core.statistics.moments import few_behind
+from yumen_core.statistics.rows import Rows, check_units, usable_numbers
 
 MAX_COLUMNS = 60
 MAX_GROUPS = 1_000
@@ -31,7 +30,9 @@ class PairMoments:
     The cells are, for each group, the pairs of variables: (0, 1), (0, 2), ..., (1, 2), .... Each
     has its rows with both, and over them the sums of u, v, u*u, u*v and v*v, where u and v are the
     two less `centres` by `scales`, both float64[groups, variables]. A pair stands on its rows; on
-    none where in one of the two all rows but a few have one value.
+    none where in one of the two all rows but a few have one value (`DisclosureRules.few`), or a few
+    rows of the group make up nearly all of the spread (`moments.few_behind`). Numbers beyond
+    `rows.LARGEST` count as missing; centres and scales are refused as `rows.check_units` says.
     """
 
     name = "pair_moments"
@@ -51,7 +52,7 @@ class PairMoments:
         pairs = len(names) * (len(names) - 1) // 2
         shape = (groups, len(names))
         inputs = {CENTRES: shape, SCALES: shape}
-        return Layout(groups * pairs, ("rows",), (count(), *[real()] * 5), inputs)
+        return Layout(groups * pairs, ("rows",), (count(), *[wide_real()] * 5), inputs)
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
@@ -59,17 +60,15 @@ class PairMoments:
         names = read.texts(arguments, "variables", most=MAX_COLUMNS)
         groups = read.whole(arguments, "groups", 1, MAX_GROUPS)
         by = read.text(arguments, "by")
-        if not (inputs[SCALES] > 0).all():
-            raise StateError("data_values", "expected scales above 0, got another")
-        for name in names:
-            check_finite(name, rows.number(name))
+        check_units(inputs[CENTRES], inputs[SCALES])
+        numbers = [usable_numbers(rows, name, rules.threshold) for name in names]
         behind: list[Counts] = []
         values: list[Reals] = []
         first, second = np.triu_indices(len(names), 1)
         for group in range(groups):
             chosen = rows.level(by) == group if by else np.ones(rows.count, dtype=np.bool_)
-            own = _Own.of([rows.number(name)[chosen] for name in names])
-            behind.append(own.behind(first, second, rules.few))
+            own = _Own.of([x[chosen] for x in numbers])
+            behind.append(own.behind(first, second, rules))
             values.append(own.pairs(first, second, inputs[CENTRES][group], inputs[SCALES][group]))
         return Local(np.concatenate(behind).reshape(-1, 1), np.concatenate(values))
 
@@ -92,55 +91,50 @@ class _Own:
         k, n = len(numbers), len(numbers[0])
         means = np.zeros(k)
         rows, sums, squares, products = (np.zeros((k, k)) for _ in range(4))
-        with np.errstate(all="ignore"):  # a sum that is not finite is refused later
-            for at, x in enumerate(numbers):
-                present = x[~np.isnan(x)]
-                means[at] = present.mean() if len(present) else 0.0
-            step = max(1, _CHUNK_VALUES // k)
-            for start in range(0, n, step):
-                moved = np.stack([x[start : start + step] for x in numbers]) - means[:, np.newaxis]
-                here = ~np.isnan(moved)
-                moved[~here] = 0.0
-                there = here.astype(np.float64)
-                rows += there @ there.T
-                sums += moved @ there.T
-                squares += (moved * moved) @ there.T
-                products += moved @ moved.T
+        for at, x in enumerate(numbers):
+            present = x[~np.isnan(x)]
+            means[at] = present.mean() if len(present) else 0.0
+        step = max(1, _CHUNK_VALUES // k)
+        for start in range(0, n, step):
+            moved = np.stack([x[start : start + step] for x in numbers]) - means[:, np.newaxis]
+            here = ~np.isnan(moved)
+            moved[~here] = 0.0
+            there = here.astype(np.float64)
+            rows += there @ there.T
+            sums += moved @ there.T
+            squares += (moved * moved) @ there.T
+            products += moved @ moved.T
         return _Own(numbers, means, rows, sums, squares, products)
 
     def pairs(self, i: Places, j: Places, centres: Reals, scales: Reals) -> Reals:
         """The values of the pairs (i, j), float64[pairs, 6]. Centres and scales move sums, never
         single rows, which rounding would sort into those above and below an edge."""
-        with np.errstate(all="ignore"):
-            moved = self.means - centres
-            n, a, b = self.rows[i, j], moved[i], moved[j]
-            u, v = self.sums[i, j], self.sums[j, i]
-            uu = self.squares[i, j] + a * (2 * u + n * a)
-            vv = self.squares[j, i] + b * (2 * v + n * b)
-            uv = self.products[i, j] + a * v + b * u + n * a * b
-            s, t = scales[i], scales[j]
-            parts = [n, (u + n * a) / s, (v + n * b) / t, uu / s / s, uv / s / t, vv / t / t]
+        moved = self.means - centres
+        n, a, b = self.rows[i, j], moved[i], moved[j]
+        u, v = self.sums[i, j], self.sums[j, i]
+        uu = self.squares[i, j] + a * (2 * u + n * a)
+        vv = self.squares[j, i] + b * (2 * v + n * b)
+        uv = self.products[i, j] + a * v + b * u + n * a * b
+        s, t = scales[i], scales[j]
+        parts = [n, (u + n * a) / s, (v + n * b) / t, uu / s / s, uv / s / t, vv / t / t]
         return np.stack(parts, axis=1)
 
-    def behind(self, i: Places, j: Places, threshold: int) -> Counts:
+    def behind(self, i: Places, j: Places, rules: DisclosureRules) -> Counts:
         """Rows behind each pair, int64[pairs]."""
         found = self.rows[i, j].astype(np.int64)
         present = [~np.isnan(x) for x in self.numbers]
+        alone = [
+            few_behind(x[here], rules.threshold)
+            for x, here in zip(self.numbers, present, strict=True)
+        ]
         for at, pair in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
             both = present[pair[0]] & present[pair[1]]
-            some = _first(both, 2 * threshold + 1)
             for name in pair:
-                usual = usual_value(self.numbers[name][some], threshold)
-                if usual is None:
-                    continue
-                if 0 < np.count_nonzero(both & (self.numbers[name] != usual)) < threshold:
+                if found[at] == self.rows[name, name]:
+                    few = alone[name]
+                else:
+                    few = few_behind(self.numbers[name][both], rules.threshold)
+                if few:
                     found[at] = 0
+                    break
         return found
-
-
-def _first(chosen: npt.NDArray[np.bool_], most: int) -> Places:
-    """The places of the first `most` of the rows chosen, or of all where these are fewer."""
-    found = np.flatnonzero(chosen[: 64 * most])
-    if len(found) < most:
-        found = np.flatnonzero(chosen)
-    return found[:most]

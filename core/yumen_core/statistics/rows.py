@@ -16,7 +16,13 @@ from yumen_core.sql.schema import DomainValue
 from yumen_core.statistics.layout import Reals
 
 Codes = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
 _T = TypeVar("_T")
+
+LARGEST = 1e13
+"""Numbers farther from 0 count as missing in sums: 1e9 squares of such stay within 2**119."""
+SMALLEST_SCALE = 1e-20
+MAX_FLOAT = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,61 @@ def check_groups(names: Sequence[str], counts: Sequence[int], threshold: int) ->
                 f"`{name}`, got fewer",
                 remedy="use a condition or a column by itself, or merge branches",
             )
+
+
+def usable(name: str, present: Mask, fit: Mask, threshold: int, *, wanted: str = "") -> Mask:
+    """The rows of `present` that are also `fit`, bool[n]; the others count as missing.
+
+    A failure over a few rows would tell of them, as often as it is asked with another expression
+    (ADR 15). So there is one only where `threshold` rows or more are unfit: `StateError`
+    (`data_values`), which names `name` and what was `wanted`.
+    """
+    if np.count_nonzero(present & ~fit) >= threshold:
+        raise StateError(
+            "data_values",
+            f"expected {wanted or f'numbers within {LARGEST:g} of 0'} in `{name}`, got others in "
+            "the table's threshold of rows or more",
+            remedy="leave such rows out with where=, or use another expression",
+        )
+    return present & fit
+
+
+def usable_numbers(rows: Rows, name: str, threshold: int, *, most: float = LARGEST) -> Reals:
+    """The variable's numbers, float64[n], with NaN in place of those beyond `most`: at once for all
+    rounds of a job. Raises as `usable`."""
+
+    def made() -> Reals:
+        numbers = rows.number(name)
+        with np.errstate(invalid="ignore"):
+            fit = np.abs(numbers) <= most
+        present = ~np.isnan(numbers)
+        if np.array_equal(fit, present):
+            return numbers
+        wanted = "" if most == LARGEST else "finite numbers"
+        kept: Reals = np.where(
+            usable(name, present, fit, threshold, wanted=wanted), numbers, np.nan
+        )
+        return kept
+
+    return rows.kept(("usable", name, threshold, most), made)
+
+
+def check_units(centres: Reals, scales: Reals | None = None) -> None:
+    """Refuse centres and scales with which a sum over usable rows could be beyond its range. That
+    follows from these alone: a sum too large would tell of the rows. Raises `StateError`
+    (`data_values`)."""
+    if not (np.abs(centres) <= LARGEST).all():
+        raise StateError(
+            "data_values",
+            f"expected centres within {LARGEST:g} of 0, got another",
+            remedy="rescale the column",
+        )
+    if scales is not None and not ((scales >= SMALLEST_SCALE) & (scales <= LARGEST)).all():
+        raise StateError(
+            "data_values",
+            f"expected scales from {SMALLEST_SCALE:g} to {LARGEST:g}, got another",
+            remedy="rescale the column",
+        )
 
 
 def check_finite(name: str, values: Reals) -> None:

@@ -178,10 +178,11 @@ def kaplan_meier(
     Rows in which one of these is missing are left out.
 
     What leaves each node: one secure sum of the rows that leave and the events, by group, over the
-    cells of the finest partition of time in which each group has no rows at a node or at least
-    the threshold, and enough nodes have them. Times within one cell count as tied at its end, as
-    the result says; the rows censored within it count as at risk. Where every cell is one
-    distinct time the result is that of lifelines on the pooled rows, to rounding (1e-12).
+    cells of the finest partition of time in which each group has the threshold of rows at the
+    minimum of nodes, and no rows or not too few (ADR 15) at each other node. Times within one cell
+    count as tied at its end, as the result says; the rows censored within it count as at risk.
+    Where every cell is one distinct time the result is that of lifelines on the pooled rows, to
+    rounding (1e-12).
 
     Raises `CallError`: `argument` for a duration without bounds or resolution, `too_few_rows` where
     nothing can be released; `statistic` for an event whose bounds are not 0 and 1. Rows

@@ -155,20 +155,26 @@ def test_hostile_inputs_of_the_kind() -> None:
     ones = np.ones((1, 2))
     with pytest.raises(StateError) as raised:
         PairMoments().compute(rows, GOOD, {"centres": ones, "scales": 0 * ones}, rules)  # type: ignore[arg-type]
-    assert raised.value.message == "expected scales above 0, got another"
+    assert raised.value.message == "expected scales from 1e-20 to 1e+13, got another"
+    with pytest.raises(StateError) as raised:
+        PairMoments().compute(rows, GOOD, {"centres": 1e17 * ones, "scales": ones}, rules)  # type: ignore[arg-type]
+    assert raised.value.message == "expected centres within 1e+13 of 0, got another"
     # Far centres must not round single rows to one side of an edge: the sum stays that of n rows.
     local = PairMoments().compute(
         rows,
         GOOD,  # type: ignore[arg-type]
-        {"centres": 1e17 * ones, "scales": ones},
+        {"centres": 1e13 * ones, "scales": ones},
         rules,
     )
-    assert local.values[0, 1] == pytest.approx(-100 * 1e17, rel=1e-15)
+    assert local.values[0, 1] == pytest.approx(rows.number("a").sum() - 100 * 1e13, abs=0.2)
 
 
-def test_a_disguised_count_of_a_few_rows_is_held_back() -> None:
+@pytest.mark.parametrize(
+    ("flagged", "behind"), [(0, 100), (2, 0), (4, 0), (5, 100), (96, 0), (100, 100)]
+)
+def test_a_disguised_count_of_a_few_rows_is_held_back(flagged: int, behind: int) -> None:
     flag = np.zeros(100)
-    flag[:4] = 1.0
+    flag[:flagged] = 1.0
     rows = Rows(100, {"a": np.arange(100.0), "b": flag}, {})
     ones = np.ones((1, 2))
     local = PairMoments().compute(
@@ -177,4 +183,19 @@ def test_a_disguised_count_of_a_few_rows_is_held_back() -> None:
         {"centres": ones, "scales": ones},
         DisclosureRules(threshold=10),
     )
-    assert local.supports.tolist() == [[0]]
+    assert local.supports.tolist() == [[behind]]
+
+
+def test_a_column_that_tells_a_few_rows_of_a_pair_is_held_back() -> None:
+    """Alone `a` has many rows that differ; over the rows that have `b`, one."""
+    a = np.concatenate([np.arange(50.0), np.full(50, 7.0)])
+    a[99] = 8.0
+    b = np.concatenate([np.full(50, np.nan), np.arange(50.0)])
+    c = np.arange(100.0) % 11
+    local = PairMoments().compute(
+        Rows(100, {"a": a, "b": b, "c": c}, {}),
+        {**GOOD, "variables": ["a", "b", "c"]},  # type: ignore[arg-type]
+        {"centres": np.zeros((1, 3)), "scales": np.ones((1, 3))},
+        DisclosureRules(threshold=10),
+    )
+    assert local.supports.ravel().tolist() == [0, 100, 50]

@@ -282,8 +282,8 @@ def test_few_rows_events_or_differing_values_are_refused_by_name() -> None:
     table = Table(InProcess(nodes, schema_of(frame), threshold=10))
     with pytest.raises(PeerError, match="got one with `flag` that a single row makes up half of"):
         cox(table, "t", "e", "x + flag")
-    frame["rare"] = (np.arange(400) % 20 == 7).astype(int)
-    rare = Table(InProcess(split(frame, 3), schema_of(frame), threshold=10))
+    flagged = frame.assign(rare=(np.arange(400) % 20 == 7).astype(int))
+    rare = Table(InProcess(split(flagged, 3), schema_of(flagged), threshold=10))
     with pytest.raises(PeerError, match="of `rare other than its median` at 3 nodes"):
         cox(rare, "t", "e", "x + rare")
     with pytest.raises(PeerError, match="of `events` at 3 nodes"):

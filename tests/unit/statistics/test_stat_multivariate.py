@@ -290,10 +290,20 @@ def test_too_few_rows_are_refused_in_words() -> None:
         standardize(_table(_frame(25, 11), threshold=20), ["b"])
 
 
-def test_an_infinite_value_is_refused() -> None:
-    frame = _frame(200, 12)
+def test_an_infinite_value_counts_as_missing_unless_there_are_many() -> None:
+    frame = _frame(300, 12)
     schema = schema_of(frame)
-    frame.loc[7, "b"] = np.inf
-    table = Table(InProcess(split(frame, 3), schema))
-    with pytest.raises(PeerError, match="expected finite values of `b`, got one that is infinite"):
-        pca(table, COLUMNS)
+    lacking = frame.copy()
+    lacking.loc[7, "b"], frame.loc[7, "b"] = np.nan, np.inf
+    found, expected = (
+        pca(Table(InProcess(split(part, 3), schema, threshold=10)), COLUMNS)
+        for part in (frame, lacking.dropna(subset=["b"]))
+    )
+    assert found.explained_variance_ == pytest.approx(expected.explained_variance_, rel=1e-9)
+    frame.loc[:150, "b"] = np.inf
+    with pytest.raises(PeerError) as caught:
+        pca(Table(InProcess(split(frame, 3), schema, threshold=10)), COLUMNS)
+    assert caught.value.message == (
+        "expected numbers within 1e+13 of 0 in `b`, got others in the table's threshold of rows or "
+        "more"
+    )

@@ -128,7 +128,7 @@ def test_a_thin_level_hides_what_would_give_it_away() -> None:
     frame = frame_of(3, 900)
     frames = split(frame, 3, 3)
     cell = (frames[0].stage == "III") & (frames[0].arm == "drug")
-    frames[0] = frames[0].drop(index=frames[0].index[cell][4:]).reset_index(drop=True)
+    frames[0] = frames[0].drop(index=frames[0].index[cell][2:]).reset_index(drop=True)
     found = table_one(Table(InProcess(frames, schema_of(frame), threshold=10)), by="arm")
     three = line_of(found, "\u2003III")
     assert three.cells == ("held back", "held back")
@@ -159,7 +159,7 @@ def test_levels_that_a_view_excludes_are_no_lines() -> None:
 def test_a_group_held_back_is_no_part_of_overall() -> None:
     frame = frame_of(5, 900)
     frames = split(frame, 3, 5)
-    few = frames[0].index[frames[0].stage == "III"][6:]
+    few = frames[0].index[frames[0].stage == "III"][2:]
     frames[0] = frames[0].drop(index=few).reset_index(drop=True)
     pooled = pd.concat(frames)
     found = table_one(
