@@ -124,7 +124,7 @@ def test_require_names_the_first_support_with_few_rows() -> None:
     totals = np.sum([whole_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
     with pytest.raises(StateError, match="expected no or not too few rows of `a` at each node"):
         require_keep(totals, participants=3, min_nodes=3, names=("a", "b"))
-    with pytest.raises(StateError, match="expected rows enough of `b`"):
+    with pytest.raises(StateError, match="expected no or not too few rows of `b`"):
         require_keep(totals[:1], participants=3, min_nodes=3, names=("a", "b"))
 
 
