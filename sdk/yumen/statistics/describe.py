@@ -260,7 +260,7 @@ def missing_by_group(cells: Cells, columns: Columns, name: str, by: str | None) 
     return [None if count == HIDDEN else count for count in table.known[:, at].tolist()]
 
 
-WIDE_SHARE = 0.02
+WIDE_SHARE = 0.1
 """Of an estimate: beyond this its bounds are shown in its place."""
 
 
