@@ -53,7 +53,7 @@ class Result:
     counts the groups that nobody stands behind, so that they have no row. `ciphertext_bytes` and
     `ciphertexts` are what the coordinator saw; `elapsed_s` is the time from the call to the
     decrypted answer. `measure_nodes`, where given, has the shape of `table` and holds the number
-    of nodes behind each value (0 = held back).
+    of nodes behind each value (0 = held back). `notes` say what else a reader should know.
 
     Raises `CallError` where the two tables differ in shape.
 
@@ -77,6 +77,7 @@ class Result:
         ciphertexts: int = 0,
         elapsed_s: float = 0.0,
         measure_nodes: pa.Table | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         if measure_nodes is not None and (
             measure_nodes.num_rows != table.num_rows
@@ -99,6 +100,7 @@ class Result:
         self.ciphertexts = ciphertexts
         self.elapsed_s = elapsed_s
         self.measure_nodes = measure_nodes
+        self.notes = notes
 
     @property
     def columns(self) -> list[str]:
@@ -202,16 +204,18 @@ class Result:
                 "with too few rows in its group"
             )
         yield from self._held_back_notes()
+        yield from self.notes
         yield (
             f"{counted(len(self), 'row')}, {self.elapsed_s:.2f} s, purpose {self.purpose}, "
             f"job {self.job_id}"
         )
 
     def _fewest_nodes(self) -> int:
-        """The fewest nodes behind a row; with no row, all of them."""
-        if not len(self) or NODES_COLUMN not in self._table.column_names:
+        """The fewest nodes behind a row that is not held back; with no such row, all of them."""
+        if NODES_COLUMN not in self._table.column_names:
             return len(self.participants)
-        return int(min(self._table[NODES_COLUMN].to_pylist()))
+        behind = [int(n) for n in self._table[NODES_COLUMN].to_pylist() if n]
+        return min(behind, default=len(self.participants))
 
     def _held_back_notes(self) -> Iterator[str]:
         if self.held_back:
