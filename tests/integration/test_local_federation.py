@@ -55,6 +55,7 @@ def rows(seed: int, count: int) -> pd.DataFrame:
     return frame
 
 
+THREE = ["a", "b", "c"]
 FRAMES = {name: rows(seed, 90 + 20 * seed) for seed, name in enumerate(("a", "b", "c", "d"))}
 
 
@@ -190,26 +191,26 @@ def test_a_job_that_expires_at_once_leaves_the_list_readable(fed: yumen.Federati
 
 def test_a_median_comes_with_its_error(fed: yumen.Federation) -> None:
     sql = 'SELECT "性别", COUNT(*) AS n, MEDIAN(chol) AS m FROM 心脏 GROUP BY 1 ORDER BY m'
-    assert fed.check(sql, purpose="public-health").allowed
-    result = fed.query(sql, purpose="public-health")
-    pooled = pd.concat(FRAMES.values()).groupby("性别")
+    assert fed.check(sql, purpose="research", nodes=THREE).allowed
+    result = fed.query(sql, purpose="research", nodes=THREE)
+    pooled = pd.concat(FRAMES[name] for name in THREE).groupby("性别")
     assert result.columns == ["性别", "n", "m", "m_error", "_nodes"]
     assert len(result) == 2
     for row in result:
         assert row["n"] == pooled.size()[row["性别"]]
-        assert abs(row["m"] - pooled["chol"].median()[row["性别"]]) <= row["m_error"] < 40
-        assert row["_nodes"] == 4
+        assert abs(row["m"] - pooled["chol"].median()[row["性别"]]) <= row["m_error"] < 140
+        assert row["_nodes"] == 3
     assert "the quantile of all rows lies within" in repr(result)
     with pytest.raises(CallError, match=r"`AVG\(chol\)` at line 1, column 8 is not supported"):
-        fed.query("SELECT AVG(chol), MEDIAN(chol) FROM 心脏", purpose="public-health")
+        fed.query("SELECT AVG(chol), MEDIAN(chol) FROM 心脏", purpose="research", nodes=THREE)
 
 
 def test_wards_that_nobody_declared_are_found_and_grouped_by(fed: yumen.Federation) -> None:
     sql = "SELECT ward, COUNT(*) AS n, AVG(oldpeak) AS mean FROM 心脏 GROUP BY ward ORDER BY n"
-    assert fed.check(sql, purpose="public-health").allowed
-    assert not fed.check(sql, purpose="research").allowed
-    result = fed.query(sql, purpose="public-health")
-    pooled = pd.concat(FRAMES.values()).groupby("ward")
+    assert fed.check(sql, purpose="research", nodes=THREE).allowed
+    assert not fed.check(sql, purpose="research", nodes=list("abcd")).allowed
+    result = fed.query(sql, purpose="research", nodes=THREE)
+    pooled = pd.concat(FRAMES[name] for name in THREE).groupby("ward")
     assert [row["ward"] for row in result] == ["西", "东 O'1"]
     for row in result:
         assert row["n"] == pooled.size()[row["ward"]]
@@ -218,7 +219,7 @@ def test_wards_that_nobody_declared_are_found_and_grouped_by(fed: yumen.Federati
     assert result.notes[0] == f"2 values of ward found by job {first.job_id}"
     assert "bed" not in repr(result)
     with pytest.raises(yumen.YumenError) as caught:
-        fed.query("SELECT chol, COUNT(*) FROM 心脏 GROUP BY chol", purpose="public-health")
+        fed.query("SELECT chol, COUNT(*) FROM 心脏 GROUP BY chol", purpose="research", nodes=THREE)
     assert caught.value.code == "too_few_rows"
     assert "expected a value of `chol` with rows enough" in caught.value.message
 
