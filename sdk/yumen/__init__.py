@@ -23,6 +23,7 @@ from yumen.jobs import Jobs, JobSummary
 from yumen.local import LocalFederation, local_federation
 from yumen.report import CheckReport, NodeDecision
 from yumen.result import Exclusion, HeldBack, Result
+from yumen.statistics.methods import FederatedTable
 
 __all__ = [
     "CallError",
@@ -31,6 +32,7 @@ __all__ = [
     "Denial",
     "Denied",
     "Exclusion",
+    "FederatedTable",
     "Federation",
     "HeldBack",
     "JobSummary",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import numbers
 import re
 from collections.abc import Sequence
 
@@ -108,3 +110,120 @@ def _shown(value: object) -> str:
     if value is None:
         return "None"
     return f"`{str(value)[:_SHOWN_CHARS]}`"
+
+
+def text(name: str, value: object, what: str = "text") -> str:
+    """`value` itself, a text."""
+    if isinstance(value, str):
+        return value
+    raise CallError("argument", f"expected `{name}` as {what}, got {_kind(value)}")
+
+
+def expression(name: str, value: object) -> str:
+    """`value` itself: a column's name or SQL, which are texts that are not empty."""
+    if isinstance(value, str) and value.strip():
+        return value
+    remedy = ""
+    if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
+        remedy = f"give one: `{name}={_literal(value[0])}`"
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        remedy = f'write SQL as text: `{name}="{value}"`'
+    elif callable(value):
+        remedy = "write it in SQL, such as `x > 3`; a function cannot be sent to a node"
+    raise CallError(
+        "argument",
+        f"expected `{name}` as the name of one column or an SQL expression, got {_kind(value)}",
+        remedy=remedy,
+    )
+
+
+def names(name: str, value: object) -> list[str]:
+    """The entries of `value`: a list of columns' names or SQL expressions."""
+    wanted = f"expected `{name}` as a list of columns or SQL expressions"
+    if isinstance(value, str):
+        raise CallError(
+            "argument",
+            f"{wanted}, got {_kind(value)}",
+            remedy=f"write `[{_literal(value)}]`",
+        )
+    entries = _entries(value)
+    if entries is None:
+        raise CallError("argument", f"{wanted}, got {_kind(value)}")
+    for entry in entries:
+        if not isinstance(entry, str) or not entry.strip():
+            raise CallError("argument", f"{wanted}, got one with {_kind(entry)}")
+    return [str(entry) for entry in entries]
+
+
+def number(
+    name: str, value: object, *, low: float | None = None, high: float | None = None
+) -> float:
+    """`value` as a finite number from `low` to `high`."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
+        plain = int(value) if isinstance(value, numbers.Integral) else float(value)
+        if (low is None or plain >= low) and (high is None or plain <= high):
+            return plain
+    raise CallError(
+        "argument", f"expected `{name}` as a number{_range(low, high)}, got {_kind(value)}"
+    )
+
+
+def number_list(name: str, value: object) -> list[float]:
+    """The entries of `value`: a list of finite numbers."""
+    entries = None if isinstance(value, str) else _entries(value)
+    if entries is None:
+        remedy = f"write `[{value}]`" if isinstance(value, int | float) else ""
+        raise CallError(
+            "argument", f"expected `{name}` as a list of numbers, got {_kind(value)}", remedy=remedy
+        )
+    return [number(f"{name}[{at}]", entry) for at, entry in enumerate(entries)]
+
+
+def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
+    """`value` as an integer from `low` to `high`."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        plain = int(value)
+        if (low is None or plain >= low) and (high is None or plain <= high):
+            return plain
+    raise CallError(
+        "argument", f"expected `{name}` as a whole number{_range(low, high)}, got {_kind(value)}"
+    )
+
+
+def flag(name: str, value: object) -> bool:
+    """`value` as True or False."""
+    if isinstance(value, bool) or type(value).__name__ == "bool":  # numpy's own
+        return bool(value)
+    raise CallError("argument", f"expected `{name}` as True or False, got {_kind(value)}")
+
+
+def _entries(value: object) -> list[object] | None:
+    """The entries of a list, tuple, array, series or index; None for anything else."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(value)
+    plain = value.tolist() if hasattr(value, "tolist") and hasattr(value, "__len__") else None
+    return plain if isinstance(plain, list) else None
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if high is None:
+        return "" if low is None else f" from {low}"
+    return f" up to {high}" if low is None else f" from {low} to {high}"
+
+
+def _literal(value: str) -> str:
+    return json.dumps(value[:_SHOWN_CHARS], ensure_ascii=False)
+
+
+def _kind(value: object) -> str:
+    """What a value is, in a word or two: a text and a number are shown."""
+    match value:
+        case None:
+            return "None"
+        case str():
+            return f"the text `{value[:_SHOWN_CHARS]}`" if value.strip() else "an empty text"
+        case bool() | int() | float():
+            return f"`{str(value)[:_SHOWN_CHARS]}`"
+        case list() | tuple() | dict() | set():
+            return f"a {type(value).__name__}"
+    return "a function" if callable(value) else f"`{type(value).__name__}`"

@@ -83,6 +83,7 @@ def _from_frame(node: str, frame: pd.DataFrame) -> pa.Table:
             "argument",
             f"expected a path or a pandas frame for node `{node}`, got `{type(frame).__name__}`",
         )
+    frame = _with_index(node, frame)
     columns, names = [], []
     for place, name in enumerate(frame.columns):
         if not isinstance(name, str):
@@ -100,6 +101,35 @@ def _from_frame(node: str, frame: pd.DataFrame) -> pa.Table:
             ) from None
         names.append(name)
     return pa.Table.from_arrays(columns, names=names)
+
+
+def _with_index(node: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with a named index as columns. Whole numbers without a name count rows, also where
+    some were left out, and are dropped; other labels without a name are refused: they would be
+    lost."""
+    import pandas as pd
+
+    index = frame.index
+    if all(name is None for name in index.names):
+        if index.nlevels == 1 and (len(index) == 0 or pd.api.types.is_integer_dtype(index.dtype)):
+            return frame
+    elif all(isinstance(name, str) for name in index.names):
+        taken = [f"`{name}`" for name in index.names if name in frame.columns]
+        if not taken:
+            return frame.reset_index()
+        raise CallError(
+            "argument",
+            f"expected columns with distinct names at node `{node}`, got {taken[0]} "
+            "as an index too",
+            remedy="write `frame.reset_index(drop=True)`",
+        )
+    named = any(name is not None for name in index.names)
+    raise CallError(
+        "argument",
+        f"expected an index with names that are text, or none, at node `{node}`, got labels "
+        f"{'with another' if named else 'without a name'}",
+        remedy="name it with `frame.rename_axis`, or write `frame.reset_index(drop=True)`",
+    )
 
 
 def _kinds(values: Iterable[object]) -> str:

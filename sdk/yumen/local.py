@@ -56,7 +56,8 @@ def local_federation(
 
     Parameters:
         tables: node name (`a-z 0-9 . _ -`) to its rows: a pandas frame, or the path of a CSV or
-            Parquet file, which is read where it lies. At least 3 nodes.
+            Parquet file, which is read where it lies. At least 3 nodes. A frame's index becomes
+            columns by its names; one without a name must be row numbers.
         table: the name of the federated table.
         schema: the declaration that all nodes share, without a source: a dict as
             `infer_declaration` returns it, or the path of a YAML file. None infers one, which

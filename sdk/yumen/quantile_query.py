@@ -150,15 +150,15 @@ class _Asked:
             return date.fromisoformat(str(group))
         return datetime.fromisoformat(str(group)) if kind is Kind.TIMESTAMP else group
 
-    def _columns(self) -> list[tuple[str, pa.DataType, bool]]:
+    def _columns(self) -> list[tuple[str, pa.DataType | None, bool]]:
         """Name and type of each column of the result but `_nodes`, and whether it is the key."""
-        columns: list[tuple[str, pa.DataType, bool]] = []
+        columns: list[tuple[str, pa.DataType | None, bool]] = []
         for output in self.outputs:
             match output.means:
                 case Means.KEY:
                     assert self.by is not None
                     kind = self._variable(self.by).expr.kind
-                    columns.append((output.name, _TYPES[kind], True))
+                    columns.append((output.name, _TYPES.get(kind), True))
                 case Means.ROWS | Means.COUNT:
                     columns.append((output.name, pa.int64(), False))
                 case Means.QUANTILE:

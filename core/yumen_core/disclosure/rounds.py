@@ -49,7 +49,7 @@ def require_keep(totals: Flags, *, participants: int, min_nodes: int, names: Seq
                 "too_few_rows",
                 f"expected no or not too few rows of `{name}` at each node, some at {min_nodes} "
                 f"nodes and the table's threshold at {NODES_WITH_ENOUGH}, got fewer",
-                remedy=f"merge or leave out `{name}`, or choose other nodes",
+                remedy="merge levels, leave one out with C(x, levels=[...]), or choose other nodes",
             )
     return safe
 

@@ -27,7 +27,7 @@ from yumen_core.statistics.families import Terms, pearson
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, wide_real
 from yumen_core.statistics.model import MODEL, Model, ModelRows, model_rows, parse_model
-from yumen_core.statistics.rows import LARGEST, Rows, check_units
+from yumen_core.statistics.rows import Rows, check_units
 from yumen_core.statistics.spread import is_spread
 
 COLUMN_MOMENTS = ("sum", "squares", "within")
@@ -45,9 +45,12 @@ WEIGHTS_SHARE, SQUARES_SHARE = 0.5, 0.25
 """Of the threshold, the effective rows that weights and squared residuals must leave: rows that
 count unequally, as in any sound model, pass; coefficients that single out a row or two do not."""
 
-MOST_TRANSFORM, MOST_REACH = 1e16, 1e45
-"""Of an entry of the transform, and of what beta can make of any usable row: sums of all kinds stay
-within their range then, whatever the rows, and none has to be refused for what it is."""
+MOST_TRANSFORM, MOST_BETA, FAR, GRAIN = 1e5, 100.0, 1e3, 1e-12
+"""What keeps the rounding of double precision from picking rows: a number added to 2**53 says
+whether it is above an edge, and coefficients can blow that up. So an entry of the transform is
+within MOST_TRANSFORM, beta within MOST_BETA (and a tenth of it a column) in all, a centre within
+FAR of the node's own deviations from its own mean, a scale within a factor FAR of the deviation,
+and what is given is rounded to GRAIN of the size of its terms, to hide what rounding rows does."""
 
 _BLOCK_VALUES = 1 << 18  # a block of the design, 2 MiB, stays in a core's cache
 _MOST_INNER_STEPS = 200
@@ -107,14 +110,17 @@ class GlmStep:
         model = parse_model(arguments, variables)
         fit = read.text(arguments, "fit", ("model", "constant"))
         p = model.columns if fit == "model" else 1
-        triangles = 1 if model.family.canonical else 2
-        width = p + triangles * (p * (p + 1) // 2) + len(FIT_SUMS)
-        return Layout(1, model_supports(model), (wide_real(),) * width, fit_inputs(p))
+        values = (wide_real(),) * fit_width(model, p)
+        return Layout(1, model_supports(model), values, fit_inputs(p))
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
     ) -> Local:
         own = model_rows(rows, arguments, rules)
+        check_fit_inputs(inputs)
+        if too_steep(inputs):
+            width = fit_width(own.model, len(inputs["beta"]))
+            return Local(model_counts(own, rows), untold(width))
         fit = Fit(own, inputs, constant=arguments["fit"] == "constant")
         family = own.model.family
         score, sums, spread = np.zeros(fit.size), np.zeros(len(FIT_SUMS)), np.zeros(4)
@@ -129,11 +135,35 @@ class GlmStep:
         parts = [score, upper(expected.around(fit.own_intercept))]
         if not family.canonical:
             parts.append(upper(observed.around(fit.own_intercept)))
-        values = np.concatenate([*parts, sums])
-        if not tells(own, sums[0], spread, rules):
-            values = np.zeros_like(values)
-            values[-len(FIT_SUMS)] = UNTOLD
-        return Local(model_counts(own, rows), values.reshape(1, -1))
+        size = float(np.diag(expected.products).max()) if fit.size else 0.0
+        parts[0] = coarse(parts[0], np.sqrt(max(size, 0.0) * float(spread[3])))
+        parts[1:] = [coarse(part, max(size, float(np.abs(part).max()))) for part in parts[1:]]
+        values = np.concatenate(
+            [*parts, *(coarse(sums[at : at + 1], abs(float(sums[at]))) for at in range(len(sums)))]
+        )
+        told = tells(own, sums[0], spread, rules)
+        return Local(
+            model_counts(own, rows), values.reshape(1, -1) if told else untold(len(values))
+        )
+
+
+def fit_width(model: Model, p: int) -> int:
+    """The values of a step over `p` columns."""
+    triangles = 1 if model.family.canonical else 2
+    return p + triangles * (p * (p + 1) // 2) + len(FIT_SUMS)
+
+
+def untold(width: int) -> Reals:
+    """What a node gives at coefficients that it does not tell of, float64[1, width]."""
+    values = np.zeros((1, width))
+    values[0, -len(FIT_SUMS)] = UNTOLD
+    return values
+
+
+def too_steep(inputs: Inputs) -> bool:
+    """Whether the coefficients are beyond MOST_BETA: that follows from them alone."""
+    beta = np.abs(inputs["beta"])
+    return not beta.sum() <= MOST_BETA * (1 + len(beta) / 10)
 
 
 def tells(own: ModelRows, deviance: float, spread: Reals, rules: DisclosureRules) -> bool:
@@ -188,6 +218,7 @@ class Fit:
 
     def __init__(self, own: ModelRows, inputs: Inputs, *, constant: bool) -> None:
         check_fit_inputs(inputs)
+        own.check_units(inputs["centre"], inputs["scale"], inputs["response"], constant=constant)
         self._own = own
         family = own.model.family
         middle, unit = inputs["response"]
@@ -291,13 +322,10 @@ def check_fit_inputs(inputs: Inputs) -> None:
     check_units(inputs["centre"], inputs["scale"])
     middle, unit = inputs["response"]
     check_units(np.array([middle]), np.array([unit]))
-    beta, transform = np.abs(inputs["beta"]), np.abs(inputs["transform"])
-    with np.errstate(over="ignore"):
-        reach = beta.sum() * transform.sum() * 2 * LARGEST / inputs["scale"].min()
-    if not (transform.max() <= MOST_TRANSFORM and reach <= MOST_REACH):
+    if not np.abs(inputs["transform"]).max() <= MOST_TRANSFORM:
         raise StateError(
             "data_values",
-            "expected coefficients and a transform within the range of a fit, got others",
+            "expected a transform within the range of a fit, got another",
             remedy="use the current SDK",
         )
 
@@ -328,6 +356,15 @@ def model_counts(own: ModelRows, rows: Rows) -> Counts:
 def fit_inputs(p: int) -> dict[str, tuple[int, ...]]:
     """The shapes of what the requester sends for a round over `p` columns."""
     return {"beta": (p,), "centre": (p,), "scale": (p,), "transform": (p, p), "response": (2,)}
+
+
+def coarse(values: Reals, size: float) -> Reals:
+    """`values` in whole steps of about GRAIN of `size`, the size of the terms that they sum."""
+    if not size * GRAIN > 1e-300:
+        return values
+    step = 2.0 ** np.floor(np.log2(size * GRAIN))
+    steps: Reals = np.rint(values / step) * step
+    return steps
 
 
 def upper(square: Reals) -> Reals:

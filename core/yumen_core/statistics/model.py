@@ -166,10 +166,35 @@ class ModelRows:
     _rows: Rows = field(kw_only=True)
     _standard: bytes = b""
     _constant: Reals | None = None
+    _own_units: tuple[Reals, Reals] | None = None
 
     @property
     def count(self) -> int:
         return len(self.response)
+
+    def check_units(self, centre: Reals, scale: Reals, response: Reals, *, constant: bool) -> None:
+        """Refuse centres and scales far from this node's own columns (`glm.FAR`), and a response's.
+        Raises `StateError` (`data_values`)."""
+        from yumen_core.statistics.glm import FAR  # it computes over these rows
+
+        means, deviations = self._units()
+        if not constant:
+            _near(centre, scale, means[:-1], deviations[:-1], FAR)
+        middle, unit = response
+        if self.model.family.name == "gaussian" and (middle, unit) != (0.0, 1.0):
+            _near(response[:1], response[1:], means[-1:], deviations[-1:], FAR)
+        elif unit != 1.0:
+            size = np.maximum(np.abs(means[-1:]), deviations[-1:])
+            _near(means[-1:], response[1:], means[-1:], size, FAR)
+
+    def _units(self) -> tuple[Reals, Reals]:
+        """The mean and the deviation of each column, then of the response, as they are."""
+        if self._own_units is None:
+            columns = [*self.columns, self.response]
+            means = np.array([float(column.mean()) for column in columns])
+            deviations = np.array([float(column.std()) for column in columns])
+            self._own_units = (means, deviations)
+        return self._own_units
 
     def standardised(self, centre: Reals, scale: Reals) -> Reals:
         """(columns - centre) / scale, and with intercepts of its own the node's mean taken off,
@@ -192,6 +217,19 @@ class ModelRows:
         if self._constant is None:
             self._constant = np.ones((1, self.count))
         return self._constant
+
+
+def _near(centre: Reals, scale: Reals, means: Reals, deviations: Reals, far: float) -> None:
+    """A column of one value here can be moved at will: all rows move alike."""
+    varies = deviations > 0
+    near = np.abs(centre - means) <= far * deviations
+    fits = (scale <= far * deviations) & (scale * far >= deviations)
+    if not (near & fits)[varies].all():
+        raise StateError(
+            "data_values",
+            "expected centres and scales near those of the rows here, got others",
+            remedy="choose nodes whose columns are in one unit and of like spread",
+        )
 
 
 def model_rows(rows: Rows, arguments: Arguments, rules: DisclosureRules) -> ModelRows:

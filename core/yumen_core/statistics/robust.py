@@ -17,11 +17,14 @@ from yumen_core.statistics.glm import (
     WEIGHTS_SHARE,
     Fit,
     Gram,
+    check_fit_inputs,
+    coarse,
     fit_inputs,
     model_counts,
     model_supports,
     row_weights,
     tells,
+    too_steep,
     upper,
 )
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
@@ -59,6 +62,9 @@ class Robust:
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
     ) -> Local:
         own = model_rows(rows, arguments, rules)
+        check_fit_inputs(inputs)
+        if too_steep(inputs):
+            raise _no_fit()
         fit = Fit(own, inputs, constant=False)
         covariance = read.text(arguments, "covariance", COVARIANCES)
         observed, expected = _grams(own, fit, rules)
@@ -85,8 +91,17 @@ class Robust:
         check_spread(sums[2], sums[3], rules, share=SQUARES_SHARE)
         if covariance == "cluster":
             meat = np.outer(total, total)
-        values = np.array([*upper(meat), *upper(observed.around(fit.own_intercept))])
+        parts = [upper(meat), upper(observed.around(fit.own_intercept))]
+        values = np.concatenate([coarse(part, float(np.abs(part).max())) for part in parts])
         return Local(model_counts(own, rows), values.reshape(1, -1))
+
+
+def _no_fit() -> StateError:
+    return StateError(
+        "too_few_rows",
+        "expected coefficients that fit the rows here, got weights on a few of them",
+        remedy="simplify the model",
+    )
 
 
 def _grams(own: ModelRows, fit: Fit, rules: DisclosureRules) -> tuple[Gram, Gram]:
@@ -100,11 +115,7 @@ def _grams(own: ModelRows, fit: Fit, rules: DisclosureRules) -> tuple[Gram, Gram
         observed.add(block.columns, terms.observed)
         expected.add(block.columns, terms.information)
     if not tells(own, deviance, spread, rules):
-        raise StateError(
-            "too_few_rows",
-            "expected coefficients that fit the rows here, got weights on a few of them",
-            remedy="simplify the model",
-        )
+        raise _no_fit()
     return observed, expected
 
 

@@ -11,11 +11,11 @@ from yumen_core.statistics.layout import Reals
 WELL_CONDITIONED = 1e-8
 """The least eigenvalue of a Gram matrix of unit diagonal at which a solution keeps 8 digits."""
 
-INDEPENDENT = 1e-11
+INDEPENDENT = 4e-5
 """A column's distance from the span of the others, as a share of its length, below which it counts
 as their linear combination."""
 
-_NOISE = 1e-13
+_NOISE = 1e-10  # above what nodes round their sums to (`glm.GRAIN`)
 _SHARE = 1e-6
 
 

@@ -81,12 +81,13 @@ def cox(
 
     `strata=None` (or a column with known levels): one baseline hazard for all nodes, for each
     level. Durations, which must have declared bounds, are rounded up to `resolution` (by default 1
-    for whole numbers), those beyond `horizon` (by default the upper bound) count as censored there,
-    and sums of risks leave each node for the cells of the finest partition of time in which rows,
-    events and censored rows, in all and by each level, are none at a node or at least its threshold
-    and three for each column. Times within a cell count as tied at its end; the result says how
-    far. Where every cell is one distinct time the result is lifelines' without strata, to 1e-6
-    relative. With few events prefer `strata="node"`.
+    for whole numbers, or the least whole step that a round of the model can hold), those beyond
+    `horizon` (by default the upper bound) count as censored there, and sums of risks leave each
+    node for the cells of the finest partition of time in which rows, events and censored rows, in
+    all and by each level, are none at a node or at least its threshold and three for each column.
+    Times within a cell count as tied at its end; the result says how far. Where every cell is one
+    distinct time the result is lifelines' without strata, to 1e-6 relative. With few events prefer
+    `strata="node"`.
 
     A node refuses coefficients at which a few of its rows outweigh all others. One job of up to
     `max_rounds` sums, and up to three more for scales and concordance; Newton takes 4 to 8.

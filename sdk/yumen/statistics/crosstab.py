@@ -154,21 +154,37 @@ class Crosstab(Released):
         return [Grid(headers, tuple(body), (False, *[True] * (len(headers) - 1)), notes)]
 
     def plot(self, ax: Any = None) -> Any:
-        """Stacked shares of each column's rows; held-back cells are left blank. Returns the Axes.
+        """Each column's counts or, with `normalize`, shares as the table shows them, stacked. A
+        column with a cell that is not known is hatched, not drawn as if the cell were 0. Returns
+        the Axes.
 
         Raises `CallError` (`argument`) where matplotlib is not installed.
         """
         ax = axes(ax)
-        known = np.where(self.counts == HIDDEN, 0, self.counts).astype(np.float64)
-        sums = known.sum(axis=0)
-        shares = np.divide(known, sums, out=np.zeros_like(known), where=sums > 0)
-        bottom = np.zeros(len(self.column_levels))
-        names = [label_of(level) for level in self.column_levels]
-        for level, share in zip(self.row_levels, shares, strict=True):
-            ax.bar(names, share, bottom=bottom, label=label_of(level), width=0.8)
-            bottom = bottom + share
+        known = np.where(self.counts == HIDDEN, np.nan, self.counts).astype(np.float64)
+        heights = known if self.normalize is None else self._shares()
+        told = ~np.isnan(heights).any(axis=0)
+        places = np.arange(len(self.column_levels))
+        bottom = np.zeros(int(told.sum()))
+        for level, line in zip(self.row_levels, heights[:, told], strict=True):
+            ax.bar(places[told], line, bottom=bottom, label=label_of(level), width=0.8)
+            bottom = bottom + line
+        if not told.all():
+            ax.bar(
+                places[~told],
+                1.0,
+                width=0.8,
+                facecolor="none",
+                edgecolor="0.6",
+                hatch="///",
+                linewidth=0,
+                transform=ax.get_xaxis_transform(),
+                label="not known",
+            )
+        ax.set_xticks(places, [label_of(level) for level in self.column_levels])
         ax.set_xlabel(self.columns)
-        ax.set_ylabel("share")
+        whole = {"index": f"share of {self.rows}", "columns": f"share of {self.columns}"}
+        ax.set_ylabel("rows" if self.normalize is None else whole.get(self.normalize, "share"))
         ax.legend(title=self.rows)
         return ax
 
@@ -347,7 +363,7 @@ def axes(ax: Any) -> Any:
             "expected matplotlib for a plot, got an installation without it",
             remedy="pip install 'yumen[plot]'",
         ) from None
-    return pyplot.subplots()[1]
+    return pyplot.subplots(layout="constrained")[1]
 
 
 def _total(counts: Counts) -> int | None:

@@ -6,6 +6,7 @@ What comes back is a table with more columns, each an SQL expression with releas
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from yumen_core.errors import CallError, PeerError
@@ -25,9 +26,10 @@ from yumen.statistics.joint_moments import (
 from yumen.statistics.table import Table
 
 MAX_IMPUTATION_ROUNDS = 100
+T = TypeVar("T", bound=Table)
 
 
-def standardize(table: Table, columns: Sequence[str], *, suffix: str = "_std") -> Table:
+def standardize(table: T, columns: Sequence[str], *, suffix: str = "_std") -> T:
     """`table` with a column `x_std` for each x: (x - mean) / standard deviation, of the rows of all
     nodes together that have x.
 
@@ -51,20 +53,23 @@ def standardize(table: Table, columns: Sequence[str], *, suffix: str = "_std") -
 
 
 def impute(
-    table: Table,
+    table: T,
     columns: Sequence[str],
     *,
     method: str = "mean",
     rounds: int = 5,
     suffix: str = "_imputed",
-) -> Table:
+) -> T:
     """`table` with a column `x_imputed` for each x: x, or what stands in where x is missing.
 
-    `method="mean"`: the mean of all rows that have x. `method="regression"`: chained equations
-    without random draws: missing values start at the means; then, `rounds` times, each column in
-    turn is regressed by least squares on all the others where it is present, and its missing values
-    become what that regression makes of the row. Columns that are never missing only explain. At
-    most 6 columns may have missing values.
+    `method="mean"`: the mean of all rows that have x; the column can be used however few rows miss
+    it, where x is declared with bounds. `method="regression"`: chained equations without random draws:
+    missing values start at the means; then, `rounds` times, each column in turn is regressed by
+    least squares on all the others where it is present, and its missing values become what that
+    regression makes of the row. Columns that are never missing only explain. At most 6 columns may
+    have missing values. The new column then has a branch for each pattern of
+    missing columns, and a later statistic refuses it (`too_few_rows`) where a node has some rows of
+    a pattern but fewer than its threshold: use the mean there.
 
     Standard errors of later statistics do not know that values were filled in. Rounds: one query,
     or two secure sums however many `rounds`: nodes give count, sums and cross products for each
@@ -80,7 +85,7 @@ def impute(
     if method == "mean":
         filled = {
             name: f"CASE WHEN {variables[name]} IS NULL THEN {real(mean)} "
-            f"ELSE 1e0 * {variables[name]} END"
+            f"ELSE {variables[name]} END"
             for name, (mean,) in _released(table, variables, ("AVG",)).items()
         }
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,7 @@ from yumen.statistics.moments_table import (
     written,
 )
 from yumen.statistics.partitions import Bracket
-from yumen.statistics.quantiles import Quantiles
+from yumen.statistics.quantiles import UNKNOWN, Quantiles, number_text, settled_text
 from yumen.statistics.released import Released
 from yumen.statistics.source import Provenance
 from yumen.statistics.table import Table
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_SHOWN_LEVELS = 30
+MAX_LEVEL_LINES = 20
 FEW = "few or none"
 _HELD = "held back"
 
@@ -63,7 +64,8 @@ class NumberSummary:
 class Description(Released):
     """`numbers` are the summaries of number columns by column and group; `levels` the counts of
     columns with levels, int64[groups, levels + 1], the last for missing rows, -1 where held back;
-    `quantiles` has the quantiles with their bounds, where asked."""
+    `quantiles` has the quantiles with their bounds, where asked; `dates` are the columns of dates
+    and timestamps that were left out."""
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class Description(Released):
         levels: Mapping[str, CountTable],
         quantiles: Quantiles | None,
         units: Mapping[str, str],
+        dates: Sequence[str] = (),
     ) -> None:
         super().__init__(provenance)
         self.by, self.q = by, tuple(q)
@@ -82,6 +85,7 @@ class Description(Released):
         self.levels = dict(levels)
         self.quantiles = quantiles
         self.units = dict(units)
+        self.dates = tuple(dates)
 
     def to_pandas(self) -> pd.DataFrame:
         """As pandas' `describe`, transposed: a line for each number column (and group), with count,
@@ -128,6 +132,8 @@ class Description(Released):
             grids.append(self._numbers_grid())
         if self.levels:
             grids.append(self._levels_grid())
+        if self.dates and grids:
+            grids[-1] = replace(grids[-1], notes=(*grids[-1].notes, dates_note(self.dates)))
         return grids
 
     def _numbers_grid(self) -> Grid:
@@ -152,8 +158,11 @@ class Description(Released):
             notes.append(f"{FEW}: no row without a value, or too few at a node or too few nodes")
         if self.q:
             notes.append(
-                "quantiles are estimates, or their bounds where these are far apart (`quantiles` has both)"
+                "quantiles are estimates, or their bounds where these are far apart (`quantiles` "
+                "has both)"
             )
+        if any(bracket.unknown for entry in self.numbers for bracket in entry.quantiles):
+            notes.append(UNKNOWN)
         by = [] if self.by is None else [self.by]
         headers = ("column", *by, "count", "missing", "mean", "SD", *map(_percent, self.q))
         right = (False, *[False] * len(by), *[True] * (len(headers) - 1 - len(by)))
@@ -165,14 +174,18 @@ class Description(Released):
             rows += _level_rows(column, table, self.by is not None)
         by = [] if self.by is None else [self.by]
         headers = ("column", *by, "level", "count", "share")
-        notes: tuple[str, ...] = ()
+        notes = [
+            f"{cut_note(column, table)}; `levels_frame()` has all"
+            for column, table in self.levels.items()
+            if len(table.levels) > MAX_LEVEL_LINES
+        ]
         if any(_HELD in row for row in rows):
-            notes = (
+            notes.append(
                 f"{_HELD}: no rows, or too few at a node, or at too few nodes, or least beside "
-                "such a level",
+                "such a level"
             )
         right = (*[False] * (2 + len(by)), True, True)
-        return Grid(headers, tuple(rows), right, notes)
+        return Grid(headers, tuple(rows), right, tuple(notes))
 
 
 def describe(
@@ -185,7 +198,8 @@ def describe(
     """Describe columns (by default all that can be), in all rows or by the levels of `by`.
 
     Number columns: count, missing, mean, standard deviation and quantiles. Boolean columns and
-    columns with a declared domain: rows and share of each level. One job.
+    columns with a declared domain: rows and share of each level, of more than 20 the largest
+    printed. Dates and timestamps are described, by level, only where they are named. One job.
 
     Precision: counts exact; means and deviations to 1e-12; quantiles as `quantile`. What leaves
     each node: per group count, sum and centred sum of squares where it has rows enough (and not
@@ -229,6 +243,7 @@ def describe(
         levels={name: cells.counts[name, by or ""] for name in found.levels},
         quantiles=cells.quantiles,
         units={name: unit_of(table, name) for name in names},
+        dates=dates_of(table, by) if columns is None else (),
     )
 
 
@@ -265,15 +280,19 @@ WIDE_SHARE = 0.1
 
 
 def estimate_text(bracket: Bracket) -> str:
-    """A quantile with as many decimals as its bounds warrant, both bounds where they are far
-    apart; empty where there is none."""
-    if math.isnan(bracket.estimate):
+    """A quantile with as many decimals as its bounds warrant, six digits at most; both bounds where
+    they are far apart; empty where there is none, or nothing is known of it."""
+    if math.isnan(bracket.estimate) or bracket.unknown:
         return ""
-    if bracket.error > WIDE_SHARE * abs(bracket.estimate):
-        return "–".join(format_numbers([bracket.lower, bracket.upper]))
-    if not (math.isfinite(bracket.error) and bracket.error > 1e-6 * abs(bracket.estimate)):
-        return format_numbers([bracket.estimate])[0]
-    return f"{bracket.estimate:.{max(0, -math.floor(math.log10(bracket.error)))}f}"
+    if bracket.settled:
+        return settled_text(bracket)
+    size = abs(bracket.estimate)
+    if bracket.error > WIDE_SHARE * size:
+        return "–".join(number_text(end) for end in (bracket.lower, bracket.upper))
+    if not (math.isfinite(bracket.error) and bracket.error > 1e-6 * size and size < 1e12):
+        return number_text(bracket.estimate)
+    decimals = min(-math.floor(math.log10(bracket.error)), 5 - math.floor(math.log10(size)))
+    return f"{bracket.estimate:.{max(0, decimals)}f}"
 
 
 def _summaries(
@@ -306,7 +325,40 @@ def column_names(table: Table, columns: Sequence[str] | None, by: str | None) ->
 
 def _describable(table: Table, name: str) -> bool:
     column = declared(table, name)
-    return column is None or column.type is not ColumnType.TEXT or column.domain is not None
+    if column is None:
+        return True
+    if column.type.temporal:
+        return False
+    return column.type is not ColumnType.TEXT or column.domain is not None
+
+
+def dates_of(table: Table, by: str | None) -> tuple[str, ...]:
+    """The columns of dates and timestamps, which are left out unless they are named."""
+    columns = {name: declared(table, name) for name in table.columns if name != by}
+    return tuple(n for n, column in columns.items() if column and column.type.temporal)
+
+
+def dates_note(names: Sequence[str]) -> str:
+    return (
+        f"dates are left out ({', '.join(names)}): DATE_TRUNC makes groups of them, DATE_DIFF "
+        "numbers; or name them"
+    )
+
+
+def shown_levels(table: CountTable) -> list[int]:
+    """The places of the levels to print, rising: all, or of many the largest that are released."""
+    if len(table.levels) <= MAX_LEVEL_LINES:
+        return list(range(len(table.levels)))
+    rows = np.where(table.known == HIDDEN, 0, table.known).sum(axis=0)
+    largest = np.argsort(-rows, kind="stable")[:MAX_LEVEL_LINES]
+    return sorted(largest[rows[largest] > 0].tolist())
+
+
+def cut_note(column: str, table: CountTable) -> str:
+    return (
+        f"{column}: {len(shown_levels(table))} of {len(table.levels)} levels shown, the largest "
+        "that are released"
+    )
 
 
 def _by_level(variable: Variable) -> bool:
@@ -337,8 +389,12 @@ def _level_lines(
 
 def _level_rows(column: str, table: CountTable, grouped: bool) -> list[tuple[str, ...]]:
     rows = []
+    many = len(table.levels) > MAX_LEVEL_LINES
+    kept = {table.levels[at] for at in shown_levels(table)}
     for group, level, count, share in _level_lines(table):
-        if level is None and count is None:
+        if (level is None or many) and count is None:
+            continue
+        if level is not None and level not in kept:
             continue
         where = [label_of(group)] if grouped else []
         shown = _HELD if count is None else f"{count:,}"

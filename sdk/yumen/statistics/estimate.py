@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from yumen_core.errors import CallError
+from yumen_core.statistics.glm import UNTOLD
 from yumen_core.statistics.layout import Reals
 
 from yumen.statistics.model_job import Moments, Rounds, Specification, moments
@@ -16,6 +17,11 @@ from yumen.statistics.rank import RocCurve
 from yumen.statistics.source import Computation
 
 _NULL_TOL = 1e-9
+_AWAY = {
+    "log": (0.0, -12.0, 12.0, -24.0, 24.0, -36.0, 36.0),
+    "logit": (0.0, -6.0, 6.0, -12.0, 12.0, -18.0, 18.0),
+}
+"""Where to look for a constant, by link: at most as many sums as a null fit has to spare."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ def estimate(job: Computation, spec: Specification) -> Estimate:
 
 def _null(rounds: Rounds, spec: Specification, start: float) -> Solution:
     """The model with a shared constant and the offset alone."""
+    if spec.options.offset or spec.options.exposure:
+        start = _offset_start(rounds, spec, start)
     newton = Newton(
         rounds.null,
         ("Intercept",),
@@ -80,6 +88,24 @@ def _null(rounds: Rounds, spec: Specification, start: float) -> Solution:
         max_rounds=30,
     )
     return newton.solve(np.array([start]))
+
+
+def _offset_start(rounds: Rounds, spec: Specification, start: float) -> float:
+    """A constant that fits the response about as well as one can, where the offset has a level of
+    its own (an exposure in days, say) and `start` leaves that out.
+
+    With a log link the sums at any constant give the best one at once: the response's sum by that
+    of the means (poisson), the mean of their ratios (gamma). Nodes tell nothing far from the fit,
+    so the constant is looked for in steps that cannot jump over where they do (`glm.tells`).
+    """
+    link = spec.options.link
+    for away in _AWAY.get(link, (0.0,)):
+        at = rounds.null(np.array([start + away]), np.eye(1))
+        if at.deviance >= UNTOLD:
+            continue
+        seen = at.weight + float(at.score[0])
+        return start + away + (math.log(seen / at.weight) if link == "log" and seen > 0 else 0.0)
+    return start
 
 
 def _null_predictor(spec: Specification, seen: Moments) -> float:

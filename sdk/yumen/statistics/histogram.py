@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HELD_BACK = -1
+_STRIP = 0.04
+"""Of the axes' height: where a group's bins that are held back are hatched."""
 
 
 class Histogram(Released):
@@ -104,18 +106,25 @@ class Histogram(Released):
             for at, count in enumerate(counts.tolist()):
                 held = count == HELD_BACK
                 bar = "" if held or not highest else "█" * round(20 * heights[at] / highest)
-                shown = "held back" if held else format_value(count)
-                lines.append((*level, ends[at], ends[at + 1], shown, bar))
+                shown = ["held back" if held else format_value(count)]
+                if self.density:
+                    shown.append("" if held else f"{heights[at]:.4g}")
+                lines.append((*level, ends[at], ends[at + 1], *shown, bar))
         by = [self.by] if self.by else []
-        right = (*[False] * len(by), True, True, True, False)
+        dense = ["density"] if self.density else []
+        right = (*[False] * len(by), *[True] * (3 + len(dense)), False)
         held = sum(int((counts == HELD_BACK).sum()) for counts in self.counts)
         notes = ["", f"rows of {self.column}, exact where released"]
         if held:
             notes.append(f"{counted(held, 'bin')} held back: too few rows, or none, at some node")
-        return [Grid((*by, "from", "to", "rows", ""), tuple(lines), right, tuple(notes))]
+        if self.density:
+            notes.append("density: share of the released rows for each unit of the column")
+        headers = (*by, "from", "to", "rows", *dense, "")
+        return [Grid(headers, tuple(lines), right, tuple(notes))]
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the bins, each group in its own colour; a bin that is held back is left open.
+        """Draw the bins, each group in its own colour; a bin that is held back is hatched from
+        bottom to top or, with groups, in a strip of its group at the foot.
 
         Raises `CallError` (`argument`) where matplotlib is not installed.
         """
@@ -128,14 +137,29 @@ class Histogram(Released):
                     "expected matplotlib for plotting, which is not installed",
                     remedy="pip install 'yumen[plot]'",
                 ) from None
-            ax = pyplot.subplots()[1]
-        for group, edges, _, heights in self._by_group():
+            ax = pyplot.subplots(layout="constrained")[1]
+        for at, (group, edges, counts, heights) in enumerate(self._by_group()):
             label = None if group is None else f"{self.by} = {format_value(group)}"
             alpha = 0.85 if len(self.groups) == 1 else 0.5
-            ax.bar(edges[:-1], heights, np.diff(edges), align="edge", alpha=alpha, label=label)
+            widths, held = np.diff(edges), counts == HELD_BACK
+            bars = ax.bar(edges[:-1], heights, widths, align="edge", alpha=alpha, label=label)
+            if held.any():
+                ax.bar(
+                    edges[:-1][held],
+                    1.0 if len(self.groups) == 1 else _STRIP,
+                    widths[held],
+                    bottom=0.0 if len(self.groups) == 1 else at * _STRIP,
+                    align="edge",
+                    facecolor="none",
+                    edgecolor="0.6" if len(self.groups) == 1 else bars[0].get_facecolor(),
+                    hatch="///",
+                    linewidth=0,
+                    transform=ax.get_xaxis_transform(),
+                    label="held back" if group is None else f"{label}, held back",
+                )
         ax.set_xlabel(self.column)
-        ax.set_ylabel("density" if self.density else "rows")
-        if self.by:
+        ax.set_ylabel("density of the released rows" if self.density else "rows")
+        if self.by or any((counts == HELD_BACK).any() for counts in self.counts):
             ax.legend()
         return ax
 

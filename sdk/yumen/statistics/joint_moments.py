@@ -14,7 +14,7 @@ from yumen_core.statistics.statistic import Round
 
 from yumen.statistics.moments_table import written
 from yumen.statistics.source import Computation
-from yumen.statistics.table import Table
+from yumen.statistics.table import Table, quoted
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,17 @@ def linear(constant: float, slopes: Sequence[float], variables: Sequence[str]) -
 
 
 def renamed(columns: Mapping[str, str], suffix: str) -> dict[str, str]:
-    """The names of derived columns. Raises `CallError` (`argument`) for an empty suffix."""
+    """The names of derived columns, without the quotes of a name that was written in SQL's.
+
+    Raises `CallError` (`argument`) for an empty suffix."""
     if not suffix:
         raise CallError("argument", "expected a suffix for the new columns' names, got none")
-    return {name: f"{name}{suffix}" for name in columns}
+    return {name: f"{_unquoted(name)}{suffix}" for name in columns}
+
+
+def _unquoted(name: str) -> str:
+    inner = name[1:-1].replace('""', '"')
+    return inner if len(name) > 2 and name == quoted(inner) else name
 
 
 def _present(names: Sequence[str], missing: Sequence[str]) -> Reals:

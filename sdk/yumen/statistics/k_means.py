@@ -54,7 +54,8 @@ class KMeansResult(Released):
 
     `cluster_centers_`, float64[k, columns], in the columns' units; `inertia_`, the sum of squared
     distances to the centres in standard deviations; `n_iter_`; `cluster_sizes_` rows and
-    `cluster_nodes_` nodes by cluster; `mean_` and `scale_` by which columns were standardised.
+    `cluster_nodes_` nodes by cluster; `rows_left_out_`, the complete rows in none; `mean_` and
+    `scale_` by which columns were standardised.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class KMeansResult(Released):
         self.cluster_centers_: Reals = self.mean_ + self._standard * self.scale_
         self.cluster_sizes_: Counts = fit.sizes[order]
         self.cluster_nodes_: Counts = fit.nodes[order]
+        self.rows_left_out_ = moments.rows - int(fit.sizes.sum())
         self.inertia_ = fit.inertia
         self.n_iter_ = fit.runs
 
@@ -117,6 +119,14 @@ class KMeansResult(Released):
             for at, n in enumerate(self.cluster_nodes_)
             if n < everyone
         ]
+        if self.rows_left_out_:
+            rows = counted(self.rows_left_out_, "complete row")
+            notes.append(f"{rows} in no cluster: too few in it at their nodes")
+        notes.append(
+            "rows that would change cluster stay where they are while they are fewer than the "
+            "threshold at their node; how many is not released, so the inertia can be above that "
+            "of Lloyd's algorithm on all rows"
+        )
         total = f"inertia {self.inertia_:.6g}, {counted(self.n_iter_, 'step')}"
         return (
             Grid(
@@ -162,8 +172,9 @@ def kmeans(
     A node gives a cluster only with the threshold of its rows. Between all steps of a job the parts
     of its rows that go from cluster to cluster have the threshold of rows too; smaller parts stay
     with the nearest cluster that they may be in, so a few rows near a border can be in the cluster
-    next to their own, and later starts have less freedom. Precision: with all rows free to move,
-    that of Lloyd's algorithm on the pooled rows, 1e-9.
+    next to their own, and later starts have less freedom: `inertia_` can be above that of Lloyd's
+    algorithm, and `assign`, which goes by the nearest centre, can count otherwise. Precision: with
+    all rows free to move, that of Lloyd's algorithm on the pooled rows, 1e-9.
 
     Raises `CallError` (`argument`), also for a column with one value; `PeerError`
     (`too_few_rows`, ...). Source: Lloyd 1982; Arthur and Vassilvitskii, "k-means++", 2007.

@@ -157,8 +157,8 @@ class KaplanMeierResult(Released):
         return f"{start:g}" if start == curve.median else f"{start:g}–{curve.median:g}"
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Each curve as steps with its confidence limits; where cells of time are wide, also the
-        range down to the least survival, hatched. Returns the axes."""
+        """Each curve as steps with its confidence limits; hatched, all that the pooled rows' curve
+        can be, where cells of time are wide. Returns the axes."""
         drawn = axes(ax)
         for curve in self.curves:
             (line,) = drawn.step(curve.times, curve.survival, where="post", label=curve.label)
@@ -174,7 +174,7 @@ class KaplanMeierResult(Released):
             if not self.cells.exact:
                 drawn.fill_between(
                     curve.times,
-                    curve.survival_if_censored_first,
+                    self._lowest(curve),
                     curve.survival,
                     step="post",
                     facecolor="none",
@@ -189,6 +189,13 @@ class KaplanMeierResult(Released):
         if self.groups:
             drawn.legend()
         return drawn
+
+    def _lowest(self, curve: SurvivalCurve) -> Reals:
+        """The least survival from each of the curve's times to the next, float64[times]: within a
+        wide cell that at its end, as its events may all come early."""
+        least = curve.survival_if_censored_first
+        wide = np.isin(curve.times[1:], self.cells.times[self.cells.widths > 1])
+        return np.append(np.where(wide, least[1:], least[:-1]), least[-1])
 
     def _frame(self, columns: Sequence[tuple[str, Reals]]) -> pd.DataFrame:
         import pandas as pd

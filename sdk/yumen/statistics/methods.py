@@ -22,6 +22,7 @@ from yumen.statistics import regression as _regression
 from yumen.statistics import table_one as _table_one
 from yumen.statistics import tests_of_means as _tests_of_means
 from yumen.statistics.dry_run import Checkable, Decided, DryRun
+from yumen.statistics.entrance import bindable, checked
 from yumen.statistics.table import Table
 
 
@@ -37,38 +38,38 @@ class FederatedTable(Table):
     """
 
     # Describe
-    describe = _describe.describe
-    quantile = _quantiles.quantile
-    median = _quantiles.median
-    histogram = _histogram.histogram
-    crosstab = _crosstab.crosstab
-    corr = _association.corr
-    cov = _association.cov
-    table_one = _table_one.table_one
+    describe = checked(_describe.describe)
+    quantile = checked(_quantiles.quantile)
+    median = checked(_quantiles.median)
+    histogram = checked(_histogram.histogram)
+    crosstab = checked(_crosstab.crosstab)
+    corr = checked(_association.corr)
+    cov = checked(_association.cov)
+    table_one = checked(_table_one.table_one)
     # Test
-    t_test = _tests_of_means.t_test
-    anova = _tests_of_means.anova
-    chi2 = _crosstab.chi2
-    fisher = _crosstab.fisher
-    mann_whitney = _rank.mann_whitney
-    kruskal = _rank.kruskal
-    proportion = _proportions.proportion
-    proportions = _proportions.proportions
+    t_test = checked(_tests_of_means.t_test)
+    anova = checked(_tests_of_means.anova)
+    chi2 = checked(_crosstab.chi2)
+    fisher = checked(_crosstab.fisher)
+    mann_whitney = checked(_rank.mann_whitney)
+    kruskal = checked(_rank.kruskal)
+    proportion = checked(_proportions.proportion)
+    proportions = checked(_proportions.proportions)
     # Regress
-    ols = _regression.ols
-    logit = _regression.logit
-    poisson = _regression.poisson
-    gamma = _regression.gamma
-    glm = _regression.glm
+    ols = checked(_regression.ols)
+    logit = checked(_regression.logit)
+    poisson = checked(_regression.poisson)
+    gamma = checked(_regression.gamma)
+    glm = checked(_regression.glm)
     # Survive
-    kaplan_meier = _kaplan_meier.kaplan_meier
-    logrank = _logrank.logrank
-    cox = _cox.cox
+    kaplan_meier = checked(_kaplan_meier.kaplan_meier)
+    logrank = checked(_logrank.logrank)
+    cox = checked(_cox.cox)
     # Many variables
-    pca = _principal_components.pca
-    kmeans = _k_means.kmeans
-    standardize = _derived_columns.standardize
-    impute = _derived_columns.impute
+    pca = checked(_principal_components.pca)
+    kmeans = checked(_k_means.kmeans)
+    standardize = checked(_derived_columns.standardize)
+    impute = checked(_derived_columns.impute)
 
     def check(self, method: str, *arguments: object, **options: object) -> CheckReport:
         """Ask every party whether it would take part in a statistic. No row is touched.
@@ -93,6 +94,7 @@ class FederatedTable(Table):
             where=self._where,
             derived=self._derived,
         )
+        bindable(getattr(asked, method), arguments, options)
         try:
             getattr(asked, method)(*arguments, **options)
         except Decided as decided:

@@ -63,11 +63,18 @@ class Support:
 
 @dataclass(frozen=True)
 class Bracket:
-    """A quantile: `estimate`, and `lower` <= the quantile of the pooled rows <= `upper`."""
+    """A quantile: `estimate`, and `lower` <= the quantile of the pooled rows <= `upper`. `unknown`
+    where these are the declared bounds, so that nothing was learnt of it."""
 
     estimate: float
     lower: float
     upper: float
+    unknown: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the bounds are one value but for rounding."""
+        return self.upper - self.lower < 1e-9 * max(1.0, abs(self.estimate))
 
     @property
     def error(self) -> float:
@@ -165,7 +172,9 @@ def quantile_of(leaves: Leaves, q: float, support: Support | None = None) -> Bra
     lower, upper = (
         _between(a, b, share) for a, b in ((low.lower, high.lower), (low.upper, high.upper))
     )
-    return Bracket(_between(low.estimate, high.estimate, share), lower, upper)
+    least, greatest = support.least, support.greatest
+    unknown = least < greatest and lower <= least and upper >= greatest
+    return Bracket(_between(low.estimate, high.estimate, share), lower, upper, unknown)
 
 
 def _value(leaves: Leaves, place: int, support: Support) -> Bracket:

@@ -155,4 +155,4 @@ def new_axes(ax: Axes | None) -> Axes:
             "expected matplotlib for a plot, got an installation without it",
             remedy="pip install 'yumen[plot]'",
         ) from None
-    return pyplot.subplots()[1]
+    return pyplot.subplots(layout="constrained")[1]

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROUNDS = 20
+UNKNOWN = "blank quantiles: nothing is known of them beyond the column's declared bounds"
 
 
 class Quantiles(Released):
@@ -109,14 +110,10 @@ class Quantiles(Released):
         return frame
 
     def grids(self) -> Sequence[Grid]:
-        numbers = [
-            [format_numbers([float(value)])[0] for value in values]
-            for values in (self.estimate, self.error, self.lower, self.upper)
-        ]
         held = self.rows == 0
         lines = []
         for at, (column, group, q) in enumerate(self._lines):
-            shown = ["held back", "", "", ""] if held[at] else [each[at] for each in numbers]
+            shown = ["held back", "", "", ""] if held[at] else _texts(self._found[at])
             level = [format_value(group)] if self.by else []
             lines.append((column, *level, f"{q:g}", *shown, format_value(int(self.rows[at]))))
         by = [self.by] if self.by else []
@@ -124,8 +121,31 @@ class Quantiles(Released):
         notes = ["", "the quantile of all rows lies from lower to upper"]
         if held.any():
             notes.append("held back: too few rows or nodes behind the group")
+        if any(found.unknown for found in self._found):
+            notes.append(UNKNOWN)
         right = (False, *[False] * len(by), *[True] * 6)
         return [Grid(headers, tuple(lines), right, tuple(notes))]
+
+
+def number_text(value: float) -> str:
+    """Six significant digits; 0 for what is 0 but for rounding."""
+    return format_numbers([value if abs(value) >= 1e-15 else 0.0])[0]
+
+
+def settled_text(bracket: Bracket) -> str:
+    """The one value of a bracket that is settled."""
+    return number_text(0.0 if bracket.lower <= 0.0 <= bracket.upper else bracket.estimate)
+
+
+def _texts(bracket: Bracket) -> list[str]:
+    """Estimate, error, lower and upper bound, all empty where nothing is known."""
+    if bracket.unknown:
+        return [""] * 4
+    if bracket.settled:
+        value = settled_text(bracket)
+        return [value, "0", value, value]
+    values = bracket.estimate, bracket.error, bracket.lower, bracket.upper
+    return [number_text(value) for value in values]
 
 
 def quantile(

@@ -115,13 +115,20 @@ NOTHING_TOLD = (
     "nodes with more rows of each group (nodes=), or compare means with t_test or anova"
 )
 
-UNSURE = "the error of U is beyond its standard deviation: take no conclusion from p"
+_SHARED = "rows that share a leaf count as ties, which they need not be"
+UNSURE = (
+    f"undetermined at 0.05: {_SHARED}, and p of all rows lies anywhere in that range; ask for more "
+    "rounds (max_rounds=), or nodes with more rows of each group"
+)
+WITHIN = f"p of all rows lies in that range: {_SHARED}"
 
 
 class MannWhitneyResult(Released):
     """`statistic` is U of the first group, as scipy's; the pooled rows' lies within `u_error` of
     it, and equals it where that is 0. `pvalue` is the normal approximation's with correction for
-    ties and continuity, rows of a leaf counted as ties. `rank_biserial` is 2 U / (n1 n2) - 1 and
+    ties and continuity, rows of a leaf counted as ties; that of the pooled rows, by the same
+    approximation, lies within `pvalue_range`, which holds both ends of U's error and of the ties'
+    number. `rank_biserial` is 2 U / (n1 n2) - 1 and
     `common_language` U / (n1 n2), the chance that a row of the first group is the greater;
     `effect_error` bounds the latter's error. `groups` and `nobs` are by group. All but the groups
     are NaN where too few rows stand behind the table."""
@@ -147,22 +154,28 @@ class MannWhitneyResult(Released):
         self.common_language = pairs.u / every if every else math.nan
         self.rank_biserial = 2 * self.common_language - 1
         self.effect_error = pairs.error / every if every else math.nan
-        self._deviation = math.sqrt(every * (float(sum(pairs.rows)) + 1) / 12)
         self.pvalue = _pvalue(pairs, found.leaves, alternative) if every else math.nan
+        self.pvalue_range = (math.nan, math.nan)
+        if every:
+            self.pvalue_range = _pvalue_range(pairs, found.leaves, found.support, alternative)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row: `statistic`, `u_error`, `pvalue`, `rank_biserial`, `common_language`."""
+        """One row: `statistic`, `u_error`, `pvalue`, its range `pvalue_lower` and `pvalue_upper`,
+        `rank_biserial`, `common_language`."""
         import pandas as pd  # takes most of a second
 
         names = ("statistic", "u_error", "pvalue", "rank_biserial", "common_language")
-        return pd.DataFrame({name: [getattr(self, name)] for name in names})
+        frame = pd.DataFrame({name: [getattr(self, name)] for name in names})
+        for at, end in enumerate(("pvalue_lower", "pvalue_upper"), 3):
+            frame.insert(at, end, self.pvalue_range[at - 3])
+        return frame
 
     def grids(self) -> Sequence[Grid]:
         first, second = (format_value(group) for group in self.groups)
         lines = (
             ("U", format_numbers([self.statistic])[0]),
             ("error of U", format_numbers([self.u_error])[0]),
-            ("p", f"{self.pvalue:.4g}"),
+            ("p", _range_text(self.pvalue, self.pvalue_range)),
             ("rank-biserial correlation", f"{self.rank_biserial:.4f}"),
             (f"P({first} > {second})", f"{self.common_language:.4f}"),
             ("error of it", f"{self.effect_error:.4f}"),
@@ -172,7 +185,7 @@ class MannWhitneyResult(Released):
             f"{self.column} by {self.by}: {self.nobs[0]:,} rows of {first}, {self.nobs[1]:,} of "
             f"{second}, {self.alternative}",
             *(() if math.isfinite(self.statistic) else (NOTHING_TOLD,)),
-            *((UNSURE,) if self.u_error > self._deviation else ()),
+            *_range_notes(self.pvalue_range),
         )
         return [Grid(("Mann-Whitney", ""), lines, (False, True), notes)]
 
@@ -180,7 +193,8 @@ class MannWhitneyResult(Released):
 class KruskalResult(Released):
     """`statistic` is Kruskal and Wallis's H with correction for ties, rows of a leaf counted as
     ties; `pvalue` from chi-square with `df`. `mean_ranks` (float64[groups]) are within
-    `rank_errors` of those of the pooled rows. NaN where a group has too few rows."""
+    `rank_errors` of those of the pooled rows, and their p-value is within `pvalue_range`.
+    NaN where a group has too few rows."""
 
     def __init__(self, provenance: Provenance, asked: Asked, found: Search) -> None:
         from scipy.stats import chi2
@@ -198,9 +212,19 @@ class KruskalResult(Released):
             self.mean_ranks: Reals = (counts * ranks[:, np.newaxis]).sum(axis=0) / self.nobs
             self.rank_errors: Reals = apart.sum(axis=0) / self.nobs
         squares = float((self.nobs * (self.mean_ranks - (rows + 1) / 2) ** 2).sum())
-        spread = rows * (rows + 1) / 12 * _tie_correction(ties) if rows else math.nan
+        spread = rows * (rows + 1) / 12 * _tie_correction(ties, rows) if rows else math.nan
         self.statistic = squares / spread if spread else math.nan
         self.pvalue = float(chi2.sf(self.statistic, self.df))
+        self.pvalue_range = (math.nan, math.nan)
+        if spread:
+            # The distance of the mean ranks from their mean is off by at most that of the errors.
+            off = math.sqrt(float((self.nobs * self.rank_errors**2).sum()))
+            most = rows * (rows + 1) / 12 * _tie_correction(np.where(several, 1, ties), rows)
+            ends = (math.sqrt(squares) + off) ** 2 / spread, max(0.0, math.sqrt(squares) - off) ** 2
+            self.pvalue_range = (
+                float(chi2.sf(ends[0], self.df)),
+                float(chi2.sf(ends[1] / most, self.df)),
+            )
 
     def to_pandas(self) -> pd.DataFrame:
         """By group: `nobs`, `mean_rank`, `rank_error`."""
@@ -222,8 +246,11 @@ class KruskalResult(Released):
             format_numbers(self.mean_ranks.tolist()),
             format_numbers(self.rank_errors.tolist()),
         )
-        note = f"Kruskal-Wallis of {self.column}: H = {self.statistic:.4f}, p = {self.pvalue:.4g}"
-        notes = ("", note, *(() if math.isfinite(self.statistic) else (NOTHING_TOLD,)))
+        p = _range_text(self.pvalue, self.pvalue_range)
+        p = f"p {p}" if p.startswith("from") else f"p = {p}"
+        note = f"Kruskal-Wallis of {self.column}: H = {self.statistic:.4f}, {p}"
+        told = () if math.isfinite(self.statistic) else (NOTHING_TOLD,)
+        notes = ("", note, *told, *_range_notes(self.pvalue_range))
         headers = (self.by, "rows", "mean rank", "error of it")
         lines = tuple(zip(*columns, strict=True))
         return [Grid(headers, lines, (False, True, True, True), notes)]
@@ -247,9 +274,10 @@ def mann_whitney(
     Leaves each node: rows of either group below edges, none or the threshold of each group at every
     node between two edges; the means of the groups where no edge among the rows was found at first.
 
-    Precision: U within `u_error`; p-value as scipy.stats.mannwhitneyu(method="asymptotic") of the
-    binned values. Raises `CallError` (`argument`) for `by` without two known levels. Source: Mann
-    and Whitney 1947; Kerby 2014 for the rank-biserial correlation.
+    Precision: U within `u_error`, and p within `pvalue_range`, which is printed where it matters;
+    `pvalue` as scipy.stats.mannwhitneyu(method="asymptotic") of the binned values. Raises
+    `CallError` (`argument`) for `by` without two known levels. Source: Mann and Whitney 1947; Kerby
+    2014 for the rank-biserial correlation.
     """
     if alternative not in ("two-sided", "less", "greater"):
         raise CallError("argument", f"expected two-sided, less or greater, got `{alternative}`")
@@ -271,7 +299,8 @@ def kruskal(
 
     As `mann_whitney`, with leaves that are safe in every group; `tolerance` is of the pairs of rows
     of different groups that share a leaf. Rows of a leaf count as ties, so H is that of the binned
-    values; `rank_errors` bound what that changes. Source: Kruskal and Wallis 1952.
+    values; `rank_errors` and `pvalue_range` bound what that changes. Source: Kruskal and Wallis
+    1952.
     """
     asked = ask(table, [column], by)
     if len(asked.levels) < 2:
@@ -343,24 +372,55 @@ def _single(leaves: Leaves, support: Support) -> npt.NDArray[np.bool_]:
 def _pvalue(pairs: Pairs, leaves: Leaves, alternative: Alternative) -> float:
     """The normal approximation, corrected for ties and continuity (Lehmann, "Nonparametrics",
     1975, section 1.4)."""
+    correction = _tie_correction(leaves.counts.sum(axis=1), sum(pairs.rows))
+    return _pvalue_of(pairs.u, pairs.rows, correction, alternative)
+
+
+def _pvalue_range(
+    pairs: Pairs, leaves: Leaves, support: Support, alternative: Alternative
+) -> tuple[float, float]:
+    """The least and the greatest p of any U within the error, with the rows of a leaf all tied or
+    not at all where they can differ: p rises or falls throughout with either, but for two sides at
+    the middle."""
+    ties, rows = leaves.counts.sum(axis=1), sum(pairs.rows)
+    apart = np.where(_single(leaves, support), ties, 1)
+    every = float(pairs.rows[0]) * pairs.rows[1]
+    low, high = max(0.0, pairs.u - pairs.error), min(every, pairs.u + pairs.error)
+    ends = (low, high, min(max(every / 2, low), high))
+    found = [
+        _pvalue_of(u, pairs.rows, correction, alternative)
+        for u in ends
+        for correction in (_tie_correction(ties, rows), _tie_correction(apart, rows))
+    ]
+    return min(found), max(found)
+
+
+def _pvalue_of(u: float, sizes: tuple[int, int], correction: float, side: Alternative) -> float:
     from scipy.stats import norm
 
-    first, second = pairs.rows
+    first, second = sizes
     product, rows = float(first) * second, first + second
-    u = {
-        "two-sided": max(pairs.u, product - pairs.u),
-        "greater": pairs.u,
-        "less": product - pairs.u,
-    }[alternative]
-    correction = _tie_correction(leaves.counts.sum(axis=1))
+    wanted = {"two-sided": max(u, product - u), "greater": u, "less": product - u}[side]
     spread = math.sqrt(product * (rows + 1) / 12 * correction)
     if not spread:
         return 1.0  # one value only
-    tail = float(norm.sf((u - product / 2 - 0.5) / spread))
-    return min(1.0, 2 * tail) if alternative == "two-sided" else tail
+    tail = float(norm.sf((wanted - product / 2 - 0.5) / spread))
+    return min(1.0, 2 * tail) if side == "two-sided" else tail
 
 
-def _tie_correction(ties: npt.NDArray[np.int64]) -> float:
-    """1 - sum(t**3 - t) / (n**3 - n) over the sizes of ties."""
-    sizes, rows = ties.astype(np.float64), float(ties.sum())
+def _range_text(pvalue: float, within: tuple[float, float]) -> str:
+    """p, or its range where two digits of it differ."""
+    low, high = (f"{end:.2g}" for end in within)
+    return f"{pvalue:.4g}" if low == high else f"from {low} to {high}"
+
+
+def _range_notes(within: tuple[float, float]) -> tuple[str, ...]:
+    if within[0] < 0.05 <= within[1]:
+        return (UNSURE,)
+    return (WITHIN,) if _range_text(0.0, within).startswith("from") else ()
+
+
+def _tie_correction(ties: npt.NDArray[np.int64], rows: float) -> float:
+    """1 - sum(t**3 - t) / (n**3 - n) over the sizes of ties among n rows."""
+    sizes = ties.astype(np.float64)
     return 1.0 - float((sizes**3 - sizes).sum()) / (rows**3 - rows) if rows > 1 else math.nan

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 from yumen_core.errors import CallError
 
-from yumen.display import Grid, counted, format_numbers, plain
+from yumen.display import Grid, counted, format_numbers, plain, safe
 from yumen.statistics.estimate import Estimate
 from yumen.statistics.model_job import Specification
 from yumen.statistics.released import Released
@@ -203,7 +206,11 @@ class RegressionResult(Released):
 
     def summary(self, *, width: int = 100) -> str:
         """Everything in text, as printing shows it, `width` characters wide."""
-        return "\n\n".join(plain(grid, width=width) for grid in self._all_grids())
+        *first, last = self._all_grids()
+        return "\n\n".join(plain(grid, width=width) for grid in (*first, _narrow(last, width)))
+
+    def __repr__(self) -> str:
+        return self.summary(width=shutil.get_terminal_size(fallback=(100, 24)).columns)
 
     def grids(self) -> Sequence[Grid]:
         return [self._fit_grid(), self._coefficients_grid()]
@@ -227,15 +234,18 @@ class RegressionResult(Released):
 
     def _fit_grid(self) -> Grid:
         facts = [(name, value) for name, value in self._facts() if value == value]
-        texts = [
-            (name, f"{value:,.0f}" if whole else f"{value:.6g}")
-            for (name, value), whole in ((f, float(f[1]).is_integer()) for f in facts)
-        ]
+        texts = [(name, self._fact_text(name, value)) for name, value in facts]
         half = -(-len(texts) // 2)
         right = [*texts[half:], ("", "")]
         rows = tuple((*left, *right[at]) for at, left in enumerate(texts[:half]))
         title = f"{self._title()}: {self.formula}"
         return Grid(("fit", "", "", ""), rows, (False, True, False, True), title=title)
+
+    def _fact_text(self, name: str, value: float) -> str:
+        if name == "AUC" and self.auc_error > 0:
+            decimals = min(6, max(2, 1 - math.floor(math.log10(self.auc_error))))
+            return f"{value:.{decimals}f} ± {self.auc_error:.{decimals}f}"
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:.6g}"
 
     def _facts(self) -> list[tuple[str, float]]:
         if self._least_squares:
@@ -253,7 +263,6 @@ class RegressionResult(Released):
                 ("null deviance", self.null_deviance),
                 ("pseudo R²", self.prsquared),
                 ("AUC", self.auc),
-                ("AUC within", self.auc_error),
                 ("Pearson chi²", self.pearson_chi2),
                 ("dispersion", self.scale),
             ]
@@ -347,6 +356,32 @@ def _texts(column: str, values: list[float]) -> list[str]:
     return ["" if math.isnan(value) else text for value, text in zip(values, texts, strict=True)]
 
 
+def _narrow(grid: Grid, width: int) -> Grid:
+    """`grid` with its rows' names cut in the middle, so that it is at most `width` wide where names
+    of 24 characters or more allow it and the names stay distinct."""
+    names = [safe(row[0]) for row in grid.rows]
+    longest = max(map(cell_len, names), default=0)
+    rest = zip(grid.headers[1:], *(row[1:] for row in grid.rows), strict=True)
+    others = sum(2 + max(map(cell_len, column)) for column in rest)
+    limit = min(longest, max(24, width - others))
+    cut = [_middle_cut(name, limit) for name in names]
+    while len(set(cut)) < len(set(names)) and limit < longest:
+        limit += 4
+        cut = [_middle_cut(name, limit) for name in names]
+    rows = tuple((name, *row[1:]) for name, row in zip(cut, grid.rows, strict=True))
+    return replace(grid, rows=rows, max_cell_chars=max(limit, grid.max_cell_chars))
+
+
+def _middle_cut(name: str, limit: int) -> str:
+    """A name at most `limit` wide: its end, which a level stands in, is kept, and its start."""
+    if cell_len(name) <= limit:
+        return name
+    level = name[name.rfind("[") :] if name.endswith("]") else ""
+    end = cell_len(level) if 0 < cell_len(level) <= limit - 8 else limit // 2
+    tail = set_cell_size(name[::-1], end).rstrip()[::-1]
+    return set_cell_size(name, limit - end - 1).rstrip() + "…" + tail
+
+
 def _axes() -> Axes:
     try:
         from matplotlib import pyplot
@@ -356,4 +391,4 @@ def _axes() -> Axes:
             "expected matplotlib for a plot, got none installed",
             remedy="pip install 'yumen[plot]'",
         ) from None
-    return pyplot.subplots()[1]
+    return pyplot.subplots(layout="constrained")[1]

@@ -114,10 +114,10 @@ def time_grid(
             )
         end = float(horizon)
     if not asked:
-        resolution = max(1.0, math.ceil((end - start) / (most - 1)))
+        resolution = max(1.0, math.ceil((end - start) / max(1, most - 1)))
     steps = max(1, math.ceil((end - start) / resolution - 1e-9) + 1)
     if steps > most:
-        least = math.ceil((end - start) / (most - 1) * 1e3) / 1e3
+        least = math.ceil((end - start) / max(1, most - 1) * 1e3) / 1e3
         raise CallError(
             "argument",
             f"expected at most {most} steps of time up to {end:g}, got {steps}",
@@ -144,7 +144,7 @@ class TimeCells:
 
     def notes(self) -> list[str]:
         """What the partition does to the result, in words."""
-        steps = f"times rounded up to steps of {self.resolution:g}"
+        steps = f"times in steps of {self.resolution:g}"
         if self.exact:
             return [steps]
         return [

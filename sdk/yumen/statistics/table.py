@@ -15,6 +15,8 @@ from yumen_core.errors import CallError
 from yumen_core.sql import Column
 from yumen_core.statistics.statistic import Statistic
 
+from yumen._arguments import expression, names
+from yumen.display import Grid, html, plain
 from yumen.result import Result
 from yumen.statistics.source import Computation, Source
 
@@ -48,16 +50,16 @@ class Table:
 
     def where(self, condition: str) -> Self:
         """The rows that fulfil an SQL condition as well."""
-        condition = self.sql(condition)
+        condition = self.sql(expression("condition", condition))
         both = f"({self._where}) AND ({condition})" if self._where else condition
         return type(self)(self._source, where=both, derived=self._derived)
 
     def assign(self, **expressions: str) -> Self:
         """The table with columns computed in each row, each an SQL expression."""
-        added = {name: self.sql(text) for name, text in expressions.items()}
-        for name in added:
+        for name in expressions:
             if self._source.schema.find(name) is not None:
                 raise CallError("argument", f"expected a new column name, got `{name}`")
+        added = {name: self.sql(expression(name, sql)) for name, sql in expressions.items()}
         derived = {**self._derived, **added}
         return type(self)(self._source, where=self._where, derived=derived)
 
@@ -80,41 +82,44 @@ class Table:
             )
         return found
 
-    def sql(self, expression: str) -> str:
+    def sql(self, written: str) -> str:
         """An SQL expression over the table's own columns: columns of `assign` written out.
 
         Raises `CallError` (`sql_syntax`) for what is no expression.
         """
+        if written in self.columns and not written.isidentifier():
+            written = quoted(written)
         try:
-            tree = sqlglot.parse_one(f"SELECT {expression}", read=DuckDB)
+            tree = sqlglot.parse_one(f"SELECT {written}", read=DuckDB)
         except (ParseError, TokenError):
             raise CallError(
-                "sql_syntax", f"expected an SQL expression, got `{expression[:200]}`"
+                "sql_syntax",
+                f"expected an SQL expression, got `{written[:200]}`",
+                remedy=self._quoting(written),
             ) from None
         if not isinstance(tree, exp.Select) or len(tree.expressions) != 1:
-            raise CallError("sql_syntax", f"expected one SQL expression, got `{expression[:200]}`")
+            raise CallError("sql_syntax", f"expected one SQL expression, got `{written[:200]}`")
         if not self._derived:
-            return expression
+            return written
 
         def written_out(node: exp.Expr) -> exp.Expr:
             if isinstance(node, exp.Column) and not node.table and node.name in self._derived:
                 return exp.paren(sqlglot.parse_one(self._derived[node.name], read=DuckDB))
             return node
 
-        written: str = tree.transform(written_out).expressions[0].sql(dialect=DuckDB)
-        return written
+        found: str = tree.transform(written_out).expressions[0].sql(dialect=DuckDB)
+        return found
 
     def rows(self, variables: Mapping[str, str], *, where: str = "") -> str:
         """The signed statement of a statistic's rows: `variables` maps the name that messages use
         to an SQL expression."""
-        items = ", ".join(
-            f"{self.sql(expression)} AS {quoted(name)}" for name, expression in variables.items()
-        )
+        items = ", ".join(f"{self.sql(sql)} AS {quoted(name)}" for name, sql in variables.items())
         return f"SELECT {items} FROM {quoted(self.name)}{self._condition(where)}"  # noqa: S608
 
     def query(self, outputs: Sequence[str], *, by: Sequence[str] = (), where: str = "") -> Result:
         """A released aggregate of these rows: `outputs` are SQL with aggregates, `by` the group
         keys, which come first among the result's columns."""
+        outputs, by = names("outputs", outputs), names("by", by)
         keys = [f"{self.sql(key)} AS {quoted(key)}" for key in by]
         group = f" GROUP BY {', '.join(str(at + 1) for at in range(len(by)))}" if by else ""
         items = ", ".join([*keys, *(self.sql(output) for output in outputs)])
@@ -126,9 +131,30 @@ class Table:
         """One job of several secure sums; see `Source.compute`."""
         return self._source.compute(statistic)
 
+    def _grid(self) -> Grid:
+        columns = self._source.schema.columns
+        rows = [(c.name, str(c.type), c.unit, "possible" if c.nullable else "never") for c in columns]
+        rows += [(name, f"= {sql}", "", "") for name, sql in self._derived.items()]
+        notes = [f"rows where {self._where}"] if self._where else []
+        return Grid(
+            ("column", "type", "unit", "missing"),
+            tuple(rows),
+            notes=(*notes, f"purpose {self.purpose}"),
+            title=f"table {self.name}",
+        )
+
     def __repr__(self) -> str:
-        where = f" where {self._where}" if self._where else ""
-        return f"<Table {self.name}{where}, purpose {self.purpose}>"
+        return plain(self._grid())
+
+    def _repr_html_(self) -> str:
+        return html(self._grid())
+
+    def _quoting(self, written: str) -> str:
+        """What to write where `written` may be a name with a space in it."""
+        for name in self.columns:
+            if not name.isidentifier() and name in written:
+                return f"names with spaces go in double quotes: `{quoted(name)}`"
+        return ""
 
     def _condition(self, more: str) -> str:
         both = [part for part in (self._where, self.sql(more) if more else "") if part]

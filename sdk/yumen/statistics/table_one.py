@@ -17,12 +17,17 @@ from yumen.display import Grid
 from yumen.statistics.cells import HIDDEN, Cells, CountTable, Question, ask
 from yumen.statistics.crosstab import Chi2Result, Crosstab
 from yumen.statistics.describe import (
+    MAX_LEVEL_LINES,
     Columns,
     can_be_missing,
     column_names,
+    cut_note,
+    dates_note,
+    dates_of,
     estimate_text,
     missing_by_group,
     missing_name,
+    shown_levels,
     sort_columns,
 )
 from yumen.statistics.effect_sizes import standardised_difference
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 _HELD = "held back"
 _INDENT = "\u2003"
 _SHARES = (0.25, 0.5, 0.75)
+_UNKNOWN = "?: nothing is known of the quantile beyond the column's declared bounds"
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,8 @@ def table_one(
     """The usual first table of a paper, overall and by the groups of `by`.
 
     Number columns as mean (SD), those of `medians` as median [quartiles]; columns with levels as
-    n (%) of rows with a level, a condition by its true rows alone. `labels` rename columns.
+    n (%) of rows with a level (of more than 20 the largest), a condition by its true rows alone;
+    dates and timestamps only where they are named. `labels` rename columns.
     `missing` adds how many rows lack a value. p: Welch's t-test for two groups, analysis of
     variance for more, chi-squared (Yates' correction for two by two) for levels. SMD: standardised
     mean difference, for levels as Yang and Dalton 2012, for more than two groups the mean over
@@ -166,7 +173,8 @@ def table_one(
         "table_one", texts, tables, found.numbers, by or "", tuple(medians), _SHARES
     )
     cells = ask(table, question)
-    return _Builder(table, cells, found, by, labels or {}, tuple(medians), missing).build(names)
+    builder = _Builder(table, cells, found, by, labels or {}, tuple(medians), missing)
+    return builder.build(names, dates_of(table, by) if columns is None else ())
 
 
 class _Builder:
@@ -195,7 +203,7 @@ class _Builder:
         self._notes: list[str] = []
         self._out = [label_of(groups[at]) for at in range(len(self._sizes)) if at not in shown]
 
-    def build(self, names: Sequence[str]) -> TableOne:
+    def build(self, names: Sequence[str], dates: Sequence[str]) -> TableOne:
         if not self._shown:
             raise CallError(
                 "too_few_rows",
@@ -207,6 +215,8 @@ class _Builder:
             lines += self._number(name) if name in self._columns.numbers else self._levels(name)
             if self._missing:
                 lines += self._missing_line(name)
+        if dates:
+            self._notes.append(dates_note(dates))
         if self._out:
             self._notes.append(f"left out, no rows or held back: {', '.join(self._out)}")
         if any(_HELD in (line.overall, *line.cells) for line in lines):
@@ -254,8 +264,14 @@ class _Builder:
         assert found is not None
         cells = []
         for group in self._groups:
-            low, middle, high = (estimate_text(found.at(name, share, group)) for share in _SHARES)
-            cells.append(f"{middle} [{low}, {high}]" if middle else _HELD)
+            brackets = [found.at(name, share, group) for share in _SHARES]
+            if math.isnan(brackets[1].estimate):
+                cells.append(_HELD)
+                continue
+            low, middle, high = (estimate_text(bracket) or "?" for bracket in brackets)
+            cells.append(f"{middle} [{low}, {high}]")
+        if any("?" in cell for cell in cells) and _UNKNOWN not in self._notes:
+            self._notes.append(_UNKNOWN)
         overall = cells[0] if self._by is None else ""
         label = f"{self._label(name)}, median [IQR]"
         return Line(label, overall, tuple(cells), smd=smd)
@@ -271,7 +287,10 @@ class _Builder:
             return [Line(label, *self._count_texts(counts, at), p, smd)]
         blank = ("",) * len(self._groups)
         lines = [Line(f"{self._label(name)}, n (%)", "", blank, p, smd)]
-        for at, level in enumerate(found.levels):
+        if len(found.levels) > MAX_LEVEL_LINES:
+            self._notes.append(f"{cut_note(name, found)}; `counts` has all")
+        for at in shown_levels(found):
+            level = found.levels[at]
             if (counts[:, at] == 0).all():
                 continue
             texts = self._count_texts(counts, at)

@@ -357,3 +357,18 @@ def test_totals_of_groups_and_levels_do_not_give_a_held_back_cell_away() -> None
     thin = np.zeros(len(held))
     thin[held.index([0, 2])] = 1
     assert np.linalg.matrix_rank(np.vstack([totals, thin])) > np.linalg.matrix_rank(totals)
+
+
+def test_a_column_with_a_cell_held_back_is_hatched_in_the_plot() -> None:
+    counts = np.array([[20, -1], [30, 40]])
+    levels = (("I", "II"), ("drug", "placebo"))
+    for normalize, heights, label in (
+        (None, [20, 30], "rows"),
+        ("columns", [0.4, 0.6], "share of arm"),
+    ):
+        found = Crosstab(("stage", "arm"), levels, counts, Provenance(""), normalize)  # type: ignore[arg-type]
+        axes = found.plot()
+        *known, hatched = axes.patches
+        assert [bar.get_height() for bar in known] == heights
+        assert hatched.get_hatch() == "///"
+        assert axes.get_ylabel() == label

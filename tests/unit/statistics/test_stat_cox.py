@@ -401,3 +401,15 @@ def test_signed_arguments_that_no_party_takes(change: dict[str, Json], message: 
     _, variables, arguments = _rows()
     with pytest.raises(CallError, match=message):
         CoxNodes().layout({**arguments, "ties": "efron", **change}, variables)
+
+
+def test_a_long_range_of_whole_numbers_is_coarsened_and_merged_cells_are_said_first() -> None:
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"x": rng.normal(size=600), "e": rng.integers(0, 2, 600)})
+    frame["t"] = rng.integers(0, 40_000, 600)
+    table = Table(InProcess(split(frame, 3, 1), schema_of(frame), threshold=10))
+    found = cox(table, "t", "e", "~ x", strata=None)
+    assert found.cells[0].resolution >= 3
+    assert found.cells[0].resolution.is_integer()
+    assert repr(found).startswith("Times are merged: ")
+    assert f"times in steps of {found.cells[0].resolution:g}; " in repr(found)

@@ -10,7 +10,8 @@ import pytest
 from builders.in_process import InProcess, schema_of, split
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from yumen.statistics.describe import describe
+from yumen.statistics.describe import describe, estimate_text
+from yumen.statistics.partitions import Bracket
 from yumen.statistics.table import Table
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.errors import CallError, StateError
@@ -275,3 +276,34 @@ def test_hostile_centres_are_refused_whatever_the_rows() -> None:
             DisclosureRules(threshold=10),
         )
     assert raised.value.message == "expected centres within 1e+13 of 0, got another"
+
+
+def test_dates_are_left_out_unless_they_are_named() -> None:
+    frame = frame_of(9)
+    frame["seen"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(900) % 60, unit="D")
+    frame["seen"] = frame["seen"].dt.date
+    columns = schema_of(frame.drop(columns="seen")).columns
+    seen = Column("seen", ColumnType.DATE, lower=frame["seen"].min(), upper=frame["seen"].max())
+    table = Table(InProcess(split(frame, 3, 9), TableSchema("t", (*columns, seen)), threshold=1))
+    found = describe(table, quantiles=())
+    assert "seen" not in found.levels
+    assert "dates are left out (seen)" in repr(found)
+    named = describe(table, ["seen"])
+    assert len(named.levels["seen"].levels) == 60
+    assert "seen: 20 of 60 levels shown, the largest that are released" in repr(named)
+
+
+@pytest.mark.parametrize(
+    ("bracket", "text"),
+    [
+        (Bracket(2.6e-23, 0.0, 5.29396e-23), "0.0"),
+        (Bracket(27.00000000001, 27.0, 27.00000000002), "27.0"),
+        (Bracket(27.0, 26.9999, 27.0001), "27.0000"),
+        (Bracket(123456.789, 123456.5, 123457.0), "123457"),
+        (Bracket(3000.0, 0.0, 6000.0, unknown=True), ""),
+        (Bracket(20.0, -0.0, 40.0), "0.0–40.0"),
+        (Bracket(float("nan"), float("nan"), float("nan")), ""),
+    ],
+)
+def test_a_quantile_has_no_noise_of_floats(bracket: Bracket, text: str) -> None:
+    assert estimate_text(bracket) == text

@@ -63,23 +63,23 @@ def test_a_step_is_the_sum_over_rows() -> None:
     y, beta = own.number("y"), np.array([0.2, -0.4])
     mu = special.expit(x @ beta)
     values = step(own, beta)
-    np.testing.assert_allclose(values[:2], x.T @ (y - mu), rtol=1e-12)
+    np.testing.assert_allclose(values[:2], x.T @ (y - mu), rtol=1e-9)
     gram = x.T @ (x * (mu * (1 - mu))[:, None])
-    np.testing.assert_allclose(full(values[2:5], 2), gram, rtol=1e-12)
+    np.testing.assert_allclose(full(values[2:5], 2), gram, rtol=1e-9)
     deviance = -2 * np.sum(special.xlogy(y, mu) + special.xlogy(1 - y, 1 - mu))
-    assert values[5] == pytest.approx(deviance, rel=1e-12)
-    assert values[6] == pytest.approx(np.sum((y - mu) ** 2 / (mu * (1 - mu))), rel=1e-12)
-    assert values[7] == pytest.approx(np.sum(mu * (1 - mu)), rel=1e-12)
+    assert values[5] == pytest.approx(deviance, rel=1e-9)
+    assert values[6] == pytest.approx(np.sum((y - mu) ** 2 / (mu * (1 - mu))), rel=1e-9)
+    assert values[7] == pytest.approx(np.sum(mu * (1 - mu)), rel=1e-9)
 
 
 def test_a_transform_changes_the_columns_and_nothing_else() -> None:
     transform = np.array([[2.0, 1.0], [0.5, 3.0]])
     gamma = np.array([0.1, -0.2])
     plain, other = step(rows(), transform @ gamma), step(rows(), gamma, transform=transform)
-    np.testing.assert_allclose(other[:2], transform.T @ plain[:2], rtol=1e-12)
+    np.testing.assert_allclose(other[:2], transform.T @ plain[:2], rtol=1e-9)
     expected = transform.T @ full(plain[2:5], 2) @ transform
-    np.testing.assert_allclose(full(other[2:5], 2), expected, rtol=1e-12)
-    np.testing.assert_allclose(other[5:], plain[5:], rtol=1e-12)
+    np.testing.assert_allclose(full(other[2:5], 2), expected, rtol=1e-9)
+    np.testing.assert_allclose(other[5:], plain[5:], rtol=1e-9)
 
 
 def test_columns_are_standardised_anew_for_another_scale() -> None:
@@ -120,8 +120,8 @@ def test_a_mean_that_grows_without_bound_does_not_tell_the_greatest_value() -> N
         ({"scale": np.array([1.0, 0.0])}, "expected scales from 1e-20 to 1e[+]13, got another"),
         ({"scale": np.array([-1.0, 1.0])}, "expected scales from 1e-20 to 1e[+]13, got another"),
         ({"centre": np.array([0.0, 1e14])}, "expected centres within 1e[+]13 of 0, got another"),
-        ({"scale": np.full(2, 1e-20), "transform": np.eye(2) * 1e13}, "expected coefficients and "),
-        ({"transform": np.eye(2) * 1e17}, "expected coefficients and a transform within the "),
+        ({"scale": np.full(2, 1e-20), "transform": np.eye(2) * 1e13}, "expected a transform "),
+        ({"transform": np.eye(2) * 1e17}, "expected a transform within the "),
         (
             {"response": np.array([1.0, 1.0])},
             "expected a response scale of the family, got another",
@@ -135,8 +135,7 @@ def test_a_mean_that_grows_without_bound_does_not_tell_the_greatest_value() -> N
 def test_hostile_scales_are_refused(more: dict[str, Any], text: str) -> None:
     with pytest.raises(StateError, match=text):
         step(rows(), [0.0, 1.0], **more)
-    with pytest.raises(StateError, match="expected coefficients and a transform within the range"):
-        step(rows(), [0.0, 1e40])
+    assert step(rows(), [0.0, 1e40])[5] == UNTOLD
 
 
 def test_a_bread_that_is_not_the_pooled_inverse_is_refused() -> None:
@@ -230,7 +229,7 @@ def test_pearson_residuals_of_no_weight_count_nothing() -> None:
 @given(st.lists(st.floats(1e-6, 1e15), min_size=1, max_size=20))
 def test_log_gamma_is_scipys(x: list[float]) -> None:
     values = np.array(x)
-    np.testing.assert_allclose(log_gamma(values), special.gammaln(values), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(log_gamma(values), special.gammaln(values), rtol=1e-9, atol=1e-12)
 
 
 def test_effective_rows() -> None:
@@ -261,3 +260,17 @@ def test_triangles_go_back_and_forth() -> None:
     square = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 5.0], [3.0, 5.0, 6.0]])
     np.testing.assert_array_equal(upper(square), [1, 2, 3, 4, 5, 6])
     np.testing.assert_array_equal(full(upper(square), 3), square)
+
+
+def test_rounding_does_not_tell_which_rows_are_above_an_edge() -> None:
+    """x added to 2**53 is rounded to an even number: a transform and coefficients that make a step
+    of it are refused, or told nothing, whatever the rows."""
+    edge = np.array([[2.0**53 + 2, 2.0**53 + 2], [1.0, 0.0]])
+    with pytest.raises(StateError, match="expected a transform within the range of a fit"):
+        step(rows(), [1e-20, -1e-20], transform=edge)
+    far = {"centre": np.array([0.0, 1e9])}
+    with pytest.raises(StateError, match="expected centres and scales near those of the rows"):
+        step(rows(), [0.1, 0.5], **far)
+    small = {"scale": np.array([1.0, 1e-9])}
+    with pytest.raises(StateError, match="expected centres and scales near those of the rows"):
+        step(rows(), [0.1, 0.5], **small)

@@ -143,3 +143,16 @@ def test_a_column_without_bounds_needs_edges() -> None:
     found = histogram(table, "x", 8, merged="auto")
     assert found.counts[0].sum() == 600
     assert np.isfinite(found.edges[0]).all()
+
+
+def test_density_is_of_the_released_rows_and_held_back_bins_are_hatched() -> None:
+    pytest.importorskip("matplotlib").use("agg")
+    from matplotlib.figure import Figure
+
+    edges = [-20.0, -10.0, 5.0, 30.0]
+    found = histogram(table_of(frame_of(2, 200)), "x", edges, density=True)
+    axes = found.plot(Figure().subplots())
+    assert axes.get_ylabel() == "density of the released rows"
+    assert [bar.get_hatch() for bar in axes.patches] == [None, None, None, "///"]
+    assert "density: share of the released rows for each unit of the column" in repr(found)
+    assert f"{found.heights[0][1]:.4g}" in repr(found)

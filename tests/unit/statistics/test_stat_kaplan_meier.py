@@ -108,10 +108,14 @@ def test_cells_with_few_rows_are_taken_together() -> None:
     assert not found.cells.exact
     assert len(found.cells.widths) < 20
     assert int(found.event_table["removed"].sum()) == len(frame)
-    assert "took several steps together for too few rows at a node" in repr(found)
+    text = repr(found).replace("\n  ", " ")
+    assert "took several steps together, the widest from " in text
     # At the end of a cell, after which no row of it is at risk, only the tied censored rows differ.
     wanted = KaplanMeierFitter().fit(frame["week"], frame["arrest"]).survival_function_
+    least = found.survival_if_censored_first_["KM_estimate"]
+    assert "in brackets the least and the greatest survival" in text
     for time, value in found.survival_function_["KM_estimate"].items():
+        assert least[time] <= value
         assert value == pytest.approx(float(wanted.loc[time, "KM_estimate"]), rel=1e-12)
 
 
@@ -206,3 +210,40 @@ def test_bad_grids_are_refused(bad: dict[str, Json]) -> None:
     arguments = {**TimeGrid(0.0, 0.1, 9).to_arguments(), **bad}
     with pytest.raises(CallError, match="expected"):
         parse_grid(arguments)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_pooled_curve_lies_between_the_two_of_wide_cells(seed: int) -> None:
+    pytest.importorskip("matplotlib").use("Agg")
+    from matplotlib.figure import Figure
+
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"t": rng.integers(1, 3_000, 600), "e": rng.integers(0, 2, 600)})
+    found = kaplan_meier(table_of(frame, threshold=10, seed=seed), "t", "e")
+    assert not found.cells.exact
+    wanted = KaplanMeierFitter().fit(frame["t"], frame["e"])
+    exact = wanted.survival_function_at_times(found.curves[0].times).to_numpy()
+    least, greatest = found.curves[0].survival_if_censored_first, found.curves[0].survival
+    assert (least <= exact + 1e-12).all()
+    assert (exact <= greatest + 1e-12).all()
+    assert (least < greatest).any()
+    every = np.arange(found.curves[0].times[-1])
+    at = np.searchsorted(found.curves[0].times, every, side="right") - 1
+    within = wanted.survival_function_at_times(every).to_numpy()
+    assert (found._lowest(found.curves[0])[at] <= within + 1e-12).all()
+    assert (within <= greatest[at] + 1e-12).all()
+    low, high = found._median_text(found.curves[0]).split("–")
+    assert float(low) <= wanted.median_survival_time_ <= float(high)
+    assert f"({least[-1]:.3f} to {greatest[-1]:.3f}) at " in repr(found)
+    drawn = found.plot(Figure().subplots())
+    assert sum(bool(shade.get_hatch()) for shade in drawn.collections) == 1
+
+
+def test_a_long_range_of_whole_numbers_is_coarsened_to_a_whole_step() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"t": rng.integers(0, 40_000, 600), "e": rng.integers(0, 2, 600)})
+    found = kaplan_meier(table_of(frame, threshold=10), "t", "e")
+    assert found.cells.resolution == 3
+    assert "times in steps of 3" in repr(found)
+    with pytest.raises(CallError, match="expected at most 16384 steps of time"):
+        kaplan_meier(table_of(frame, threshold=10), "t", "e", resolution=1)

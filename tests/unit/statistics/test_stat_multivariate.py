@@ -153,7 +153,10 @@ def test_clusters_far_apart_are_found() -> None:
     np.testing.assert_allclose(result.cluster_centers_, middle, atol=0.3)
     assert len(table._source.jobs) == 1  # type: ignore[attr-defined]
     assert result.to_pandas()["_nodes"].tolist() == [3, 3, 3]
-    assert "inertia" in repr(result)
+    assert "so the inertia can be above that of Lloyd's algorithm" in repr(result).replace(
+        "\n  ", " "
+    )
+    assert result.rows_left_out_ == 0
     assert len(result.plot().get_lines()) == 4
 
 

@@ -207,3 +207,31 @@ def test_the_score_needs_a_binomial_model() -> None:
     arguments |= {"family": "gaussian", "link": "identity"}
     with pytest.raises(CallError, match="expected a binomial model, got `gaussian`"):
         ScoreTrees().layout(arguments, known)
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "less", "greater"])
+@pytest.mark.parametrize("seed", range(3))
+def test_p_of_the_pooled_rows_is_within_its_range(seed: int, alternative: str) -> None:
+    frame = frame_of(seed, 400)
+    table = table_of(frame, 10, seed)
+    found = mann_whitney(table, "x", "g", alternative=alternative, max_rounds=2)  # type: ignore[arg-type]
+    exact = scipy.stats.mannwhitneyu(
+        *by(frame, "x", "g"), alternative=alternative, method="asymptotic"
+    ).pvalue
+    low, high = found.pvalue_range
+    assert low <= min(exact, found.pvalue)
+    assert high >= max(exact, found.pvalue)
+    if found.u_error > 0 and f"{low:.2g}" != f"{high:.2g}":
+        assert f"from {low:.2g} to {high:.2g}" in repr(found)
+    assert found.to_pandas()["pvalue_upper"].item() == high
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_p_of_kruskal_is_within_its_range(seed: int) -> None:
+    frame = frame_of(seed, 900)
+    found = kruskal(table_of(frame, 10, seed), "x", "arm", max_rounds=2)
+    low, high = found.pvalue_range
+    exact = scipy.stats.kruskal(*by(frame, "x", "arm")).pvalue
+    assert low <= min(exact, found.pvalue)
+    assert high >= max(exact, found.pvalue)
+    assert "undetermined at 0.05: rows that share a leaf count as ties" in repr(found)

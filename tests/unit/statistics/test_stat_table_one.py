@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from yumen.statistics.table import Table
 from yumen.statistics.table_one import TableOne, level_difference, table_one
 from yumen_core.errors import CallError
+from yumen_core.sql import Column, ColumnType, TableSchema
 
 seeds = st.integers(0, 2**20)
 
@@ -216,3 +218,18 @@ def test_wrong_calls(call, message: str) -> None:  # type: ignore[no-untyped-def
     with pytest.raises(CallError) as raised:
         call(Table(source_of(frame_of(7), 7)))
     assert raised.value.message == message
+
+
+def test_many_levels_are_cut_and_dates_are_said() -> None:
+    rng = np.random.default_rng(3)
+    frame = frame_of(3, 3_000)
+    frame["city"] = [f"c{at:02}" for at in rng.integers(0, 25, len(frame))]
+    seen = Column("seen", ColumnType.DATE)
+    schema = TableSchema("t", (*schema_of(frame).columns, seen))
+    frame["seen"] = datetime.date(2020, 1, 1)
+    found = table_one(Table(InProcess(split(frame, 3, 3), schema, threshold=10)), medians=["age"])
+    assert sum(line.label.startswith("\u2003c") for line in found.lines) == 20
+    assert "city: 20 of 25 levels shown, the largest that are released; `counts` has all" in repr(
+        found
+    )
+    assert "dates are left out (seen)" in repr(found)
