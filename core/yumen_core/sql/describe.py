@@ -18,7 +18,7 @@ from yumen_core.sql.plan import Function, Key, Plan
 
 
 def name_of(
-    expr: Expr, keys: tuple[Key, ...], asked: tuple[tuple[Function, Expr | None], ...]
+    expr: Expr, keys: tuple[Key, ...], asked: tuple[tuple[Function, tuple[Expr, ...]], ...]
 ) -> str:
     """SQL-like text of an expression; `asked[i]` is what `MeasureRef` i means."""
 
@@ -31,8 +31,8 @@ def name_of(
             case KeyRef(index=index):
                 return text(keys[index].expr)
             case MeasureRef(index=index):
-                function, argument = asked[index]
-                return f"{function.upper()}({'*' if argument is None else text(argument)})"
+                function, arguments = asked[index]
+                return f"{function.upper()}({', '.join(map(text, arguments)) or '*'})"
             case Apply():
                 return _applied(node, [text(arg) for arg in node.args])
         raise TypeError(f"no text of {type(node).__name__}")
@@ -43,7 +43,7 @@ def name_of(
 def describe(plan: Plan) -> str:
     """One paragraph: what is asked of which rows, by which groups, and how much is summed."""
     asked = tuple(
-        (measure.function, None if measure.argument is None else plan.arguments[measure.argument])
+        (measure.function, tuple(plan.arguments[index] for index in measure.arguments))
         for measure in plan.measures
     )
     wanted = ", ".join(name_of(output.expr, plan.keys, asked) for output in plan.outputs)

@@ -18,7 +18,9 @@ from yumen_core.errors import CallError
 from yumen_core.sql.evaluate import Cell, evaluate, to_float
 from yumen_core.sql.expression import Apply, Expr, Kind, Op
 from yumen_core.sql.layout import leaves, measures_in
+from yumen_core.sql.moments import of_one, of_pair
 from yumen_core.sql.operators import EXACT_LIMIT
+from yumen_core.sql.pairs import SQUARES
 from yumen_core.sql.plan import Function, Measure, Ordering, Output, Plan, SumKind
 from yumen_core.sql.select import NODES_COLUMN
 
@@ -121,12 +123,11 @@ def _common(counts: Iterable[int | None]) -> int | None:
 
 def _measure(plan: Plan, measure: Measure, totals: Sequence[int]) -> Cell:
     quantities = [_quantity(plan, value, totals[value]) for value in measure.values]
-    kind = Kind.INTEGER if measure.argument is None else plan.arguments[measure.argument].kind
     match measure.function:
         case Function.COUNT:
             return int(quantities[0])
         case Function.SUM:
-            total = quantities[0]
+            total, kind = quantities[0], plan.arguments[measure.arguments[0]].kind
             if kind is Kind.FLOAT:
                 return to_float(total)
             return int(total) if kind is Kind.INTEGER else total
@@ -134,10 +135,9 @@ def _measure(plan: Plan, measure: Measure, totals: Sequence[int]) -> Cell:
             count, total = quantities
             return to_float(total / count) if count else None
     resolutions = [_resolution(plan, value) for value in measure.values]
-    variance = _variance(quantities, resolutions)
-    if variance is None or measure.function is Function.VAR_SAMP:
-        return None if variance is None else to_float(variance)
-    return math.sqrt(to_float(variance))
+    if measure.function in SQUARES:
+        return of_pair(measure.function, quantities, resolutions)
+    return of_one(measure.function, quantities, resolutions)
 
 
 def _quantity(plan: Plan, index: int, total: int) -> Fraction:
@@ -152,19 +152,6 @@ def _resolution(plan: Plan, index: int) -> Fraction:
     if not rounded or value.kind is SumKind.COUNT:
         return Fraction(0)
     return MAX_CONTRIBUTIONS * Fraction(2) ** value.exponent
-
-
-def _variance(quantities: Sequence[Fraction], resolutions: Sequence[Fraction]) -> Fraction | None:
-    """Sample variance in rationals: nothing cancels. A sum of squares around the mean below the
-    fixed point's resolution is 0, as it is where all values are one."""
-    count, total, squares = quantities
-    if count < 2:
-        return None
-    mean = total / count
-    centred = squares - total * mean
-    if centred <= resolutions[2] + 2 * abs(mean) * resolutions[1]:
-        return Fraction(0)
-    return centred / (count - 1)
 
 
 def _nodes_behind(expr: Expr, row: _Row) -> int:

@@ -17,7 +17,7 @@ from yumen_core.canonical import Json
 from yumen_core.sql.expression import ColumnRef, Expr, to_json, walk
 from yumen_core.sql.schema import DomainValue, TableSchema
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 ROWS_BITS = 40
 MAX_ROWS = (1 << ROWS_BITS) - 1
 
@@ -28,15 +28,25 @@ class Function(StrEnum):
     AVG = "avg"
     VAR_SAMP = "var_samp"
     STDDEV_SAMP = "stddev_samp"
+    VAR_POP = "var_pop"
+    STDDEV_POP = "stddev_pop"
+    COVAR_SAMP = "covar_samp"
+    COVAR_POP = "covar_pop"
+    CORR = "corr"
+    REGR_SLOPE = "regr_slope"
+    REGR_INTERCEPT = "regr_intercept"
+    REGR_R2 = "regr_r2"
 
 
 class SumKind(StrEnum):
-    """What one summed value is: rows; rows where e is not null; sum of e; sum of e squared."""
+    """What one summed value is: rows; rows where e is not null; sum of e; sum of e squared; sum of
+    e times another expression."""
 
     ROWS = "rows"
     COUNT = "count"
     SUM = "sum"
     SQUARES = "squares"
+    PRODUCTS = "products"
 
 
 class Behind(StrEnum):
@@ -51,7 +61,8 @@ class Value:
     """One summed value of a cell: an integer of at most `bits` bits at each node.
 
     The quantity is integer * 10**-scale * 2**exponent. `argument` numbers `Plan.arguments`
-    (None for rows); `support` numbers `Layout.supports`. A signed value lies in
+    (None for rows), `other` the second factor of products; the two are NULL on the same rows.
+    `support` numbers `Layout.supports`. A signed value lies in
     [-2**(bits-1), 2**(bits-1)), an unsigned one in [0, 2**bits).
     """
 
@@ -62,6 +73,7 @@ class Value:
     signed: bool
     scale: int = 0
     exponent: int = 0
+    other: int | None = None
 
 
 @dataclass(frozen=True)
@@ -112,10 +124,11 @@ class Key:
 
 @dataclass(frozen=True)
 class Measure:
-    """One aggregate: `values` and `supports` number the layout's."""
+    """One aggregate: `values` and `supports` number the layout's, `arguments` the plan's, in the
+    order written (none for rows)."""
 
     function: Function
-    argument: int | None
+    arguments: tuple[int, ...]
     values: tuple[int, ...]
     supports: tuple[int, ...]
 
@@ -221,7 +234,7 @@ def _columns(exprs: Iterable[Expr]) -> frozenset[str]:
 def _measure_json(measure: Measure) -> Json:
     return [
         measure.function.value,
-        measure.argument,
+        list(measure.arguments),
         list(measure.values),
         list(measure.supports),
     ]
@@ -243,6 +256,7 @@ def _layout_json(layout: Layout) -> dict[str, Json]:
                 value.signed,
                 value.scale,
                 value.exponent,
+                value.other,
             ]
             for value in layout.values
         ],

@@ -20,9 +20,9 @@ from yumen_core.sql.source import Source
 
 SUPPORTED = (
     "expressions are made of columns, literals, + - * /, comparisons, AND, OR, NOT, IN, BETWEEN, "
-    "LIKE, IS NULL, CASE and ABS, aggregates are COUNT, SUM, AVG, VAR_SAMP and STDDEV_SAMP"
+    "LIKE, IS NULL, CASE and ABS, aggregates are COUNT, SUM, AVG, VAR_SAMP, VAR_POP, STDDEV_SAMP, "
+    "STDDEV_POP, COVAR_SAMP, COVAR_POP, CORR, REGR_SLOPE, REGR_INTERCEPT and REGR_R2"
 )
-FUNCTIONS = ("COUNT", "SUM", "AVG", "VAR_SAMP", "STDDEV_SAMP", "ABS")
 _BANDING = ("FLOOR", "CEIL", "CEILING", "ROUND", "TRUNC", "MOD", "WIDTH_BUCKET")
 AGGREGATES: dict[type[exp.Expr], Function] = {
     exp.Count: Function.COUNT,
@@ -31,7 +31,16 @@ AGGREGATES: dict[type[exp.Expr], Function] = {
     exp.Variance: Function.VAR_SAMP,
     exp.Stddev: Function.STDDEV_SAMP,
     exp.StddevSamp: Function.STDDEV_SAMP,
+    exp.VariancePop: Function.VAR_POP,
+    exp.StddevPop: Function.STDDEV_POP,
+    exp.CovarSamp: Function.COVAR_SAMP,
+    exp.CovarPop: Function.COVAR_POP,
+    exp.Corr: Function.CORR,
+    exp.RegrSlope: Function.REGR_SLOPE,
+    exp.RegrIntercept: Function.REGR_INTERCEPT,
+    exp.RegrR2: Function.REGR_R2,
 }
+FUNCTIONS = (*dict.fromkeys(function.upper() for function in AGGREGATES.values()), "ABS")
 _ARITHMETIC: dict[type[exp.Expr], Op] = {
     exp.Add: Op.ADD,
     exp.Sub: Op.SUB,

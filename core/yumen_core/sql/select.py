@@ -16,8 +16,9 @@ from yumen_core.sql import operators
 from yumen_core.sql.describe import name_of
 from yumen_core.sql.expression import Constant, Expr, Kind, MeasureRef
 from yumen_core.sql.keys import key_of, key_ref
-from yumen_core.sql.layout import build_layout, check_summable
+from yumen_core.sql.layout import Asked, build_layout, check_summable
 from yumen_core.sql.operators import TypeFault
+from yumen_core.sql.pairs import SQUARES
 from yumen_core.sql.plan import Function, Key, Ordering, Output, Plan
 from yumen_core.sql.scalar import AGGREGATES, Reader, RowReader, identifier, near, only
 from yumen_core.sql.schema import TableSchema
@@ -63,7 +64,7 @@ class _OutputReader(Reader):
         self._rows = rows
         self.keys: tuple[Key, ...] = ()
         self.aliases: dict[str, Expr] = {}
-        self.asked: list[tuple[Function, Expr | None]] = []
+        self.asked: list[Asked] = []
 
     def read(self, node: exp.Expr) -> Expr:
         key = self._key(node)
@@ -80,42 +81,49 @@ class _OutputReader(Reader):
         raise self.source.unsupported(node, "put it in GROUP BY or inside an aggregate")
 
     def aggregate(self, node: exp.Expr, function: Function) -> Expr:
-        only(self.source, node, "this")
-        if node.this is None:
-            raise self.source.unsupported(node, f"{function.upper()} takes one expression")
-        if isinstance(node.this, exp.Star):
-            only(self.source, node.this)
-            if function is not Function.COUNT:
-                raise self.source.unsupported(node, f"{function.upper()} takes one expression")
-            return self._measure(function, None)
-        argument = self._rows.read(node.this)
-        if argument.kind is Kind.NULL:
+        only(self.source, node, "this", "expression")
+        parts = self._parts(node, function)
+        arguments = tuple(self._rows.read(part) for part in parts)
+        if any(argument.kind is Kind.NULL for argument in arguments):
             raise self.source.unsupported(node, "an aggregate of NULL has no value")
-        if function is Function.COUNT and isinstance(argument, Constant):
-            return self._measure(function, None)
+        if function is Function.COUNT and any(isinstance(entry, Constant) for entry in arguments):
+            return self._measure(function, ())
         try:
-            check_summable(function, argument)
+            check_summable(function, arguments)
         except TypeFault as fault:
-            place = self.source.place(node.this)
-            what = "cannot be summed" if argument.kind.numeric else "cannot be used here"
+            at = node if fault.part is None else parts[fault.part]
+            numeric = all(argument.kind.numeric for argument in arguments)
+            what = "cannot be summed" if numeric else "cannot be used here"
             reason = f"{what}: {fault.message}"
-            raise self.source.refuse("sql_type", place, reason) from None
-        if len(self.asked) >= MAX_AGGREGATES and (function, argument) not in self.asked:
+            raise self.source.refuse("sql_type", self.source.place(at), reason) from None
+        if len(self.asked) >= MAX_AGGREGATES and (function, arguments) not in self.asked:
             place = self.source.place(node)
             raise self.source.refuse(
                 "sql_too_large", place, f"expected at most {MAX_AGGREGATES} different aggregates"
             )
-        return self._measure(function, argument)
+        return self._measure(function, arguments)
 
-    def _measure(self, function: Function, argument: Expr | None) -> MeasureRef:
-        entry = (function, argument)
+    def _parts(self, node: exp.Expr, function: Function) -> list[exp.Expr]:
+        """What an aggregate is of, in the order written; nothing for COUNT(*)."""
+        parts = [part for part in (node.this, node.args.get("expression")) if part is not None]
+        if function is Function.COUNT and len(parts) == 1 and isinstance(parts[0], exp.Star):
+            only(self.source, parts[0])
+            return []
+        wanted = 2 if function in SQUARES else 1
+        if len(parts) != wanted or any(isinstance(part, exp.Star) for part in parts):
+            count = "two expressions, y before x" if wanted == 2 else "one expression"
+            raise self.source.unsupported(node, f"{function.upper()} takes {count}")
+        return parts
+
+    def _measure(self, function: Function, arguments: tuple[Expr, ...]) -> MeasureRef:
+        entry = (function, arguments)
         if entry not in self.asked:
             self.asked.append(entry)
         kind, scale = Kind.FLOAT, 0
         if function is Function.COUNT:
             kind = Kind.INTEGER
-        elif function is Function.SUM and argument is not None:
-            kind, scale = argument.kind, argument.scale
+        elif function is Function.SUM:
+            kind, scale = arguments[0].kind, arguments[0].scale
         return MeasureRef(kind, scale, None, True, self.asked.index(entry))
 
     def _key(self, node: exp.Expr) -> Expr | None:
