@@ -32,7 +32,10 @@ def name_of(
                 return text(keys[index].expr)
             case MeasureRef(index=index):
                 function, arguments = asked[index]
-                return f"{function.upper()}({', '.join(map(text, arguments)) or '*'})"
+                listed = ", ".join(map(text, arguments)) or "*"
+                if function is Function.COUNT_DISTINCT:
+                    return f"COUNT(DISTINCT {listed})"
+                return f"{function.upper()}({listed})"
             case Apply():
                 return _applied(node, [text(arg) for arg in node.args])
         raise TypeError(f"no text of {type(node).__name__}")

@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from yumen_core.errors import CallError
+from yumen_core.sql.describe import name_of
 from yumen_core.sql.evaluate import Cell, evaluate, to_float
 from yumen_core.sql.expression import Apply, Expr, Kind, Op
 from yumen_core.sql.layout import leaves, measures_in
@@ -38,13 +39,15 @@ class Answer:
     `table` has the outputs in order, then `_nodes` (int64: nodes behind the row). `nodes` has the
     shape of `table` and counts the nodes behind each value, 0 where it was held back. `held_back`
     maps an output to the number of its values that were, where any was. `empty_cells` counts the
-    cells without a row: empty everywhere, or held back.
+    cells without a row: empty everywhere, or held back. `notes` say what a reader of the values
+    must know: which counts are lower bounds.
     """
 
     table: pa.Table
     nodes: pa.Table
     held_back: Mapping[str, int]
     empty_cells: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def finish(plan: Plan, nodes: Sequence[Sequence[int]], totals: Sequence[Sequence
         nodes=_counts({**behind, NODES_COLUMN: [row.nodes for row in kept]}),
         held_back={name: counts.count(0) for name, counts in behind.items() if 0 in counts},
         empty_cells=plan.layout.cells - len(rows),
+        notes=_notes(plan, rows),
     )
 
 
@@ -105,10 +109,31 @@ def _row(plan: Plan, cell: int, nodes: Sequence[int], totals: Sequence[int]) -> 
     values: list[Cell] = []
     behind: list[int | None] = []
     for measure in plan.measures:
+        if measure.function is Function.COUNT_DISTINCT:
+            behind.append(nodes[0])
+            values.append(sum(nodes[support] > 0 for support in measure.supports))
+            continue
         count = _common(nodes[support] for support in measure.supports)
         behind.append(count)
         values.append(_measure(plan, measure, totals) if count else None)
     return _Row(nodes[0], tuple(reversed(keys)), tuple(values), tuple(behind))
+
+
+def _notes(plan: Plan, rows: Sequence[_Row]) -> tuple[str, ...]:
+    """Of each COUNT(DISTINCT) that leaves out a value of its domain: that it may be too low."""
+    notes = []
+    for index, measure in enumerate(plan.measures):
+        size = len(measure.supports)
+        if measure.function is Function.COUNT_DISTINCT and any(
+            row.measures[index] != size for row in rows
+        ):
+            argument = plan.arguments[measure.arguments[0]]
+            name = name_of(argument, plan.keys, ())
+            notes.append(
+                f"COUNT(DISTINCT {name}) is a lower bound: of the {size} values in the domain it "
+                "counts those with rows and nodes enough behind them"
+            )
+    return tuple(notes)
 
 
 def _common(counts: Iterable[int | None]) -> int | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
+from yumen_core.sql.distinct import check_countable, markers
 from yumen_core.sql.expression import Apply, ColumnRef, Expr, Kind, MeasureRef, Op, walk
 from yumen_core.sql.operators import FLOAT_LIMIT, TypeFault, why_unbounded
 from yumen_core.sql.pairs import SQUARES, Pair, pair_of
@@ -43,6 +44,7 @@ _SUMS: dict[Function, tuple[SumKind, ...]] = {
     Function.VAR_POP: _MOMENTS,
     Function.STDDEV_POP: _MOMENTS,
 }
+_COUNTS = (Function.COUNT, Function.COUNT_DISTINCT)
 _CONNECTIVES = (Op.AND, Op.OR, Op.NOT, Op.CASE)
 
 Asked = tuple[Function, tuple[Expr, ...]]
@@ -51,7 +53,9 @@ Asked = tuple[Function, tuple[Expr, ...]]
 def check_summable(function: Function, arguments: tuple[Expr, ...]) -> None:
     """Whether `function` over `arguments` has bounded, exact sums. Raises `TypeFault`, with the
     argument at fault where it is one of them."""
-    if function is Function.COUNT:
+    if function is Function.COUNT_DISTINCT:
+        check_countable(arguments[0])
+    if function in _COUNTS:
         return
     squares = SQUARES.get(function, (SumKind.SQUARES in _SUMS.get(function, ()),))
     for part, (argument, squared) in enumerate(zip(reversed(arguments), squares, strict=True)):
@@ -159,6 +163,9 @@ class _Builder:
         self._support_of = [self._support(index) for index in range(len(self._group))]
 
     def measure(self, function: Function, arguments: tuple[Expr, ...]) -> Measure:
+        if function is Function.COUNT_DISTINCT:
+            number = self._number(arguments[0])
+            return Measure(function, (number,), (), self._marked(arguments[0]))
         if not arguments:
             values: tuple[int, ...] = (self._value(SumKind.ROWS, None),)
         elif function in SQUARES:
@@ -169,6 +176,12 @@ class _Builder:
         numbers = tuple(self._number(argument) for argument in arguments)
         supports = tuple(sorted({self.values[value].support for value in values}))
         return Measure(function, numbers, values, supports)
+
+    def _marked(self, argument: Expr) -> tuple[int, ...]:
+        """One support per value of the domain."""
+        parts = [Support(((self._number(expr), Behind.NOT_NULL),)) for expr in markers(argument)]
+        self.supports += [support for support in parts if support not in self.supports]
+        return tuple(self.supports.index(support) for support in parts)
 
     def _pair_values(self, function: Function, pair: Pair) -> tuple[int, ...]:
         """Rows, sums of y and of x, sum of products, and squares of x and of y where needed."""
@@ -199,7 +212,7 @@ class _Builder:
         """The arguments whose own subgroups count, and whether squares of them are summed."""
         if function in SQUARES:
             return [(self._number(pair_of(*arguments).product), True)]
-        if not arguments or function is Function.COUNT:
+        if not arguments or function in _COUNTS:
             return []
         return [(self._number(arguments[0]), SumKind.SQUARES in _SUMS[function])]
 
@@ -208,11 +221,15 @@ class _Builder:
         or not 0, neither are its factors."""
         if function in SQUARES:
             return [self._number(pair_of(*arguments).product)]
+        if function is Function.COUNT_DISTINCT:
+            return []
         return [self._number(argument) for argument in arguments]
 
     def _behind_one(self, entry: Asked) -> list[int]:
         """All that one aggregate sums."""
         function, arguments = entry
+        if function is Function.COUNT_DISTINCT:
+            return []
         if function not in SQUARES:
             return [self._number(argument) for argument in arguments]
         pair = pair_of(*arguments)

@@ -24,6 +24,7 @@ MAX_ROWS = (1 << ROWS_BITS) - 1
 
 class Function(StrEnum):
     COUNT = "count"
+    COUNT_DISTINCT = "count_distinct"
     SUM = "sum"
     AVG = "avg"
     VAR_SAMP = "var_samp"
@@ -125,7 +126,8 @@ class Key:
 @dataclass(frozen=True)
 class Measure:
     """One aggregate: `values` and `supports` number the layout's, `arguments` the plan's, in the
-    order written (none for rows)."""
+    order written (none for rows). COUNT(DISTINCT) has no values and one support per value of its
+    domain."""
 
     function: Function
     arguments: tuple[int, ...]
@@ -177,13 +179,22 @@ class Plan:
 
     @cached_property
     def group_by(self) -> frozenset[str]:
-        """Columns that are group keys by their exact value."""
-        return _columns(key.expr for key in self.keys if isinstance(key.expr, ColumnRef))
+        """Columns told apart by their exact value: group keys, and what COUNT(DISTINCT) counts."""
+        return _columns(expr for expr in self._told_apart if isinstance(expr, ColumnRef))
 
     @cached_property
     def group_bands(self) -> frozenset[str]:
-        """Columns that are grouped in bands: in a CASE or a condition."""
-        return _columns(key.expr for key in self.keys if not isinstance(key.expr, ColumnRef))
+        """Columns told apart in bands: in a CASE or a condition."""
+        return _columns(expr for expr in self._told_apart if not isinstance(expr, ColumnRef))
+
+    @property
+    def _told_apart(self) -> list[Expr]:
+        counted = [
+            self.arguments[measure.arguments[0]]
+            for measure in self.measures
+            if measure.function is Function.COUNT_DISTINCT
+        ]
+        return [*(key.expr for key in self.keys), *counted]
 
     @cached_property
     def filters(self) -> frozenset[str]:

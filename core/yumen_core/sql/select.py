@@ -82,6 +82,9 @@ class _OutputReader(Reader):
 
     def aggregate(self, node: exp.Expr, function: Function) -> Expr:
         only(self.source, node, "this", "expression")
+        if function is Function.COUNT and isinstance(node.this, exp.Distinct):
+            only(self.source, node.this, "expressions")
+            function = Function.COUNT_DISTINCT
         parts = self._parts(node, function)
         arguments = tuple(self._rows.read(part) for part in parts)
         if any(argument.kind is Kind.NULL for argument in arguments):
@@ -93,6 +96,8 @@ class _OutputReader(Reader):
         except TypeFault as fault:
             at = node if fault.part is None else parts[fault.part]
             numeric = all(argument.kind.numeric for argument in arguments)
+            if function is Function.COUNT_DISTINCT:
+                raise self.source.unsupported(at, fault.message) from None
             what = "cannot be summed" if numeric else "cannot be used here"
             reason = f"{what}: {fault.message}"
             raise self.source.refuse("sql_type", self.source.place(at), reason) from None
@@ -106,13 +111,16 @@ class _OutputReader(Reader):
     def _parts(self, node: exp.Expr, function: Function) -> list[exp.Expr]:
         """What an aggregate is of, in the order written; nothing for COUNT(*)."""
         parts = [part for part in (node.this, node.args.get("expression")) if part is not None]
+        if function is Function.COUNT_DISTINCT:
+            parts = node.this.expressions
         if function is Function.COUNT and len(parts) == 1 and isinstance(parts[0], exp.Star):
             only(self.source, parts[0])
             return []
         wanted = 2 if function in SQUARES else 1
         if len(parts) != wanted or any(isinstance(part, exp.Star) for part in parts):
             count = "two expressions, y before x" if wanted == 2 else "one expression"
-            raise self.source.unsupported(node, f"{function.upper()} takes {count}")
+            name = "COUNT" if function is Function.COUNT_DISTINCT else function.upper()
+            raise self.source.unsupported(node, f"{name} takes {count}")
         return parts
 
     def _measure(self, function: Function, arguments: tuple[Expr, ...]) -> MeasureRef:
@@ -120,7 +128,7 @@ class _OutputReader(Reader):
         if entry not in self.asked:
             self.asked.append(entry)
         kind, scale = Kind.FLOAT, 0
-        if function is Function.COUNT:
+        if function in (Function.COUNT, Function.COUNT_DISTINCT):
             kind = Kind.INTEGER
         elif function is Function.SUM:
             kind, scale = arguments[0].kind, arguments[0].scale
