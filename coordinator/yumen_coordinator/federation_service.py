@@ -11,9 +11,9 @@ from yumen_core.errors import CallError, PeerError, YumenError
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
-from yumen_core.jobs.answer import answer_slots
+from yumen_core.jobs.inputs import open_signed_input
 from yumen_core.jobs.job_id import check_job_id
-from yumen_core.jobs.machine import Admitted, Refused
+from yumen_core.jobs.machine import Admitted, Refused, Round
 from yumen_core.jobs.spec import read_stored_spec
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import Context, peer_identity
@@ -23,8 +23,9 @@ from yumen_core.securesum import BfvPublicKey
 from yumen_coordinator.checks import Checks
 from yumen_coordinator.config import CoordinatorConfig
 from yumen_coordinator.gate import Gate
-from yumen_coordinator.outcome import status_of
+from yumen_coordinator.outcome import run_outcome_of, status_of
 from yumen_coordinator.registry import Registry
+from yumen_coordinator.rounds import ActiveJob
 from yumen_coordinator.scheduler import Scheduler
 from yumen_coordinator.store import Store, StoredJob
 
@@ -147,14 +148,11 @@ class FederationService(federation_pb2_grpc.FederationServicer):
                 ),
                 decision=ruling.envelope.to_proto(),
             )
-        plan = ruling.question.plan
-        slots = answer_slots(plan)
         self._scheduler.submit(
             opened,
             envelope,
             request.public_key,
-            plan,
-            slots,
+            ruling.question.runs,
             Admitted() if ruling.accepted else Refused(ruling.denials),
         )
         return federation_pb2.SubmitResponse(
@@ -197,6 +195,74 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         if total:
             for chunk in chunks.split(total):
                 yield federation_pb2.FetchResponse(sum=chunk)
+
+    async def NextRun(
+        self, request: federation_pb2.NextRunRequest, context: Context
+    ) -> AsyncIterator[federation_pb2.NextRunResponse]:
+        """Asked again for the present run, the same sum is given again: an answer may be lost."""
+        try:
+            caller = self._caller(context, Role.USER)
+            active = self._open_statistic(request.job_id, caller)
+            if request.run == active.job.run + 1:
+                self._start_run(active, request, caller)
+            self._check_present(active, request)
+            while active.job.round is not Round.INPUT:
+                self._open_statistic(request.job_id, caller)
+                await active.changed.wait()
+            outcome, total = run_outcome_of(active), active.total()
+        except YumenError as error:
+            await faults.abort(context, error)
+            return
+        yield federation_pb2.NextRunResponse(outcome=outcome)
+        for chunk in chunks.split(total):
+            yield federation_pb2.NextRunResponse(sum=chunk)
+
+    @_answering
+    async def Complete(
+        self, request: federation_pb2.CompleteRequest, context: Context
+    ) -> job_pb2.JobStatus:
+        caller = self._caller(context, Role.USER)
+        self._open_statistic(request.job_id, caller)
+        self._scheduler.complete(request.job_id)
+        return self._status(request.job_id, caller)
+
+    def _open_statistic(self, job_id: str, caller: Identity) -> ActiveJob:
+        """The caller's statistic that has not ended. Raises `PeerError` (`job_ended`)."""
+        self._job_of(job_id, caller, owner_only=True)
+        active = self._scheduler.active(job_id)
+        if active is None or active.job.state.ended:
+            raise PeerError("job_ended", "expected a job that runs, got one that has ended")
+        if not active.job.statistic:
+            raise CallError("argument", "expected a statistic, got a query: it has one run")
+        return active
+
+    def _start_run(
+        self, active: ActiveJob, request: federation_pb2.NextRunRequest, caller: Identity
+    ) -> None:
+        """1. the input is signed by the requester for this job, 2. the job names this run now."""
+        envelope = SignedEnvelope.from_proto(request.input)
+        try:
+            inputs = open_signed_input(
+                envelope,
+                job_id=active.job.job_id,
+                spec_digest=active.opened.digest,
+                requester=active.opened.spec.requester,
+                membership=self._membership,
+            )
+            self._scheduler.next_run(active.job.job_id, request.round, inputs, envelope)
+        except PeerError as error:
+            self._gate.refuse(error, caller, active.job.job_id)
+            raise
+
+    @staticmethod
+    def _check_present(active: ActiveJob, request: federation_pb2.NextRunRequest) -> None:
+        """The request is for the present run with its very input."""
+        held = active.inputs_envelope
+        same = held is None or hmac.compare_digest(held.payload, request.input.payload)
+        if request.run != active.job.run or request.round != active.job.runs[-1] or not same:
+            raise PeerError(
+                "round", f"expected the present run {active.job.run} or the next, got another"
+            )
 
     @_answering
     async def Cancel(

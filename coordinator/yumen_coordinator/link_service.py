@@ -14,6 +14,7 @@ from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs import decision as decisions
 from yumen_core.jobs.book import open_descriptor
 from yumen_core.jobs.machine import Round
+from yumen_core.jobs.rounds import support_binding
 from yumen_core.jobs.supports import open_share
 from yumen_core.log import Act, TileLog
 from yumen_core.rpc import faults
@@ -148,10 +149,10 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
                 self._support(node, frame.support)
             case "contribution":
                 part = frame.contribution
-                self._scheduler.contributed(node, part.job_id, part.chunk)
+                self._scheduler.contributed(node, part.job_id, part.run, part.chunk)
             case "problem":
                 problem = frame.problem
-                self._scheduler.failed(node, problem.job_id, problem.message)
+                self._scheduler.failed(node, problem.job_id, problem.code, problem.message)
             case other:
                 raise PeerError("round", f"expected a part of a job, got a frame `{other}`")
 
@@ -190,7 +191,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         it too, and then the job would end in the name of one of them."""
         envelope = SignedEnvelope.from_proto(frame.support)
         active = self._scheduler.active(frame.job_id)
-        if active is None:
+        if active is None or active.job.run != frame.run:
             return
         try:
             share = open_share(
@@ -198,6 +199,12 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
                 job_id=frame.job_id,
                 spec_digest=active.opened.digest,
                 participants=active.job.participants,
+                binding=support_binding(
+                    frame.job_id,
+                    active.job.participants,
+                    run=frame.run,
+                    inputs=active.inputs_digest,
+                ),
                 membership=self._membership,
             )
             if share.node != node:
@@ -205,4 +212,4 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         except PeerError as error:
             self._scheduler.refused(node, frame.job_id, Round.SUPPORT, error)
             return
-        self._scheduler.supported(node, frame.job_id, envelope)
+        self._scheduler.supported(node, frame.job_id, frame.run, envelope)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yumen_core.jobs.decision import denial_to_proto
-from yumen_core.jobs.machine import Job, State, Step
+from yumen_core.jobs.machine import Job, Round, State, Step
 from yumen_core.jobs.rounds import support_digest
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.rpc.v1 import job_pb2
@@ -37,6 +37,11 @@ def status_of(
         submitted_at_ms=submitted_at_ms,
         updated_at_ms=updated_at_ms,
         denials=[denial_to_proto(d) for d in job.denials],
+        code=job.code,
+        method=spec.method,
+        run=job.run,
+        round=job.runs[-1] if job.statistic else "",
+        awaits_input=job.round is Round.INPUT and not job.state.ended,
     )
 
 
@@ -46,20 +51,47 @@ def outcome_of(active: ActiveJob, *, now_ms: int) -> job_pb2.Outcome:
     status = status_of(
         job, active.opened.spec, submitted_at_ms=active.submitted_at_ms, updated_at_ms=now_ms
     )
-    blocks = -(-active.slots // SLOTS)
     return job_pb2.Outcome(
         status=status,
         participants=job.participants,
         decisions=[active.decisions[n].to_proto() for n in sorted(active.decisions)],
-        excluded=[
-            job_pb2.Exclusion(node=node, reason=_why_out(job, node))
-            for node in sorted(job.steps)
-            if node not in job.participants or job.steps[node] is Step.LOST
-        ],
+        excluded=_excluded(job),
         ciphertext_bytes=active.received_bytes,
-        support_digest=support_digest({n: e.payload for n, e in active.supports.items()}),
-        ciphertexts=blocks * len(active.contributed) if job.state is State.SUCCEEDED else 0,
+        support_digest=_support_digest(active),
+        ciphertexts=_ciphertexts(active) if job.state is State.SUCCEEDED else 0,
     )
+
+
+def run_outcome_of(active: ActiveJob) -> job_pb2.RunOutcome:
+    """What the requester receives beside the encrypted sum of a statistic's run."""
+    return job_pb2.RunOutcome(
+        run=active.job.run,
+        participants=active.job.participants,
+        decisions=[active.decisions[n].to_proto() for n in sorted(active.decisions)],
+        excluded=_excluded(active.job),
+        ciphertext_bytes=active.received_bytes,
+        ciphertexts=_ciphertexts(active),
+        support_digest=_support_digest(active),
+    )
+
+
+def _excluded(job: Job) -> list[job_pb2.Exclusion]:
+    return [
+        job_pb2.Exclusion(node=node, reason=_why_out(job, node))
+        for node in sorted(job.steps)
+        if node not in job.participants or job.steps[node] is Step.LOST
+    ]
+
+
+def _support_digest(active: ActiveJob) -> bytes:
+    """Of the present run's shares; empty where it had no support step."""
+    if not active.job.supported:
+        return b""
+    return support_digest({node: e.payload for node, e in active.supports.items()})
+
+
+def _ciphertexts(active: ActiveJob) -> int:
+    return -(-active.slots // SLOTS) * len(active.contributed)
 
 
 def _why_out(job: Job, node: str) -> str:

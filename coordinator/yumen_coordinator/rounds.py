@@ -1,4 +1,4 @@
-"""One job while it runs: what has arrived of its present round, and who waits for news."""
+"""One job while it runs: what has arrived of its present run, and who waits for news."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from dataclasses import dataclass, field
 from yumen_core.errors import PeerError
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.jobs.admission import OpenedJob
+from yumen_core.jobs.inputs import NO_INPUT, SignedInput
 from yumen_core.jobs.machine import Job
+from yumen_core.jobs.runs import Runs, RunShape
 from yumen_core.log import Act, Entry
 from yumen_core.log.entry import Value
 from yumen_core.rpc.chunks import Joiner
 from yumen_core.rpc.v1 import envelope_pb2
 from yumen_core.securesum import Adder, BfvPublicKey
 from yumen_core.securesum.ciphertext import sealed_bytes
-from yumen_core.sql import Plan
 
 
 @dataclass
 class ActiveJob:
     """A job that has not ended, with everything the coordinator holds for it in memory.
 
-    Nothing in it is secret: the envelope is signed, the public key public, and what nodes send is
-    encrypted to the requester and masked besides.
+    Nothing in it is secret: the envelope is signed, the public key public, what nodes send is
+    encrypted to the requester and masked besides, and a run's `inputs` are sealed to the nodes.
     """
 
     job: Job
     opened: OpenedJob
     envelope: SignedEnvelope
     public_key: bytes
-    plan: Plan
-    slots: int
+    runs: Runs
     max_sum_bytes: int
     submitted_at_ms: int
     decisions: dict[str, SignedEnvelope] = field(default_factory=dict)
     supports: dict[str, SignedEnvelope] = field(default_factory=dict)
     contributed: dict[str, bytes] = field(default_factory=dict)
+    inputs: SignedInput | None = None
+    inputs_envelope: SignedEnvelope | None = None
     received_bytes: int = 0
     unlogged: list[Entry] = field(default_factory=list)
     end_logged: bool = False
@@ -47,6 +49,20 @@ class ActiveJob:
     _joiners: dict[str, Joiner] = field(default_factory=dict)
     _adder: Adder | None = None
     _soon: asyncio.TimerHandle | None = None
+
+    @property
+    def shape(self) -> RunShape:
+        """What the present run carries."""
+        return next(s for s in self.runs.shapes if s.name == self.job.runs[-1])
+
+    @property
+    def slots(self) -> int:
+        return self.shape.answer.slots
+
+    @property
+    def inputs_digest(self) -> bytes:
+        """Of the present run's signed input."""
+        return NO_INPUT if self.inputs is None else self.inputs.digest
 
     def learned(
         self,
@@ -59,7 +75,10 @@ class ActiveJob:
     ) -> None:
         """Note an act of `node`, to be logged before anything follows from it."""
         subject = {"job": self.job.job_id, "node": node}
-        self.unlogged.append(Entry(now_ms, act, subject, digests or {}, detail or {}))
+        told: dict[str, Value] = dict(detail or {})
+        if self.job.statistic and act in (Act.SUPPORT, Act.CONTRIBUTION):
+            told |= {"run": self.job.run, "round": self.job.runs[-1]}
+        self.unlogged.append(Entry(now_ms, act, subject, digests or {}, told))
 
     def announce(self) -> None:
         """Wake everyone who watches this job."""
@@ -74,12 +93,17 @@ class ActiveJob:
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_later(delay_s, self.announce)
 
-    def start_round(self) -> None:
-        """Forget the parts of a round that is asked for (again)."""
+    def start_sum(self) -> None:
+        """Forget the parts of a sum that is asked for (again)."""
         self._joiners.clear()
         self._adder = None
         self.contributed.clear()
-        self.received_bytes = 0
+
+    def start_run(self, inputs: SignedInput, envelope: SignedEnvelope) -> None:
+        """Begin a run with this input: nothing of the run before is kept."""
+        self.start_sum()
+        self.supports.clear()
+        self.inputs, self.inputs_envelope = inputs, envelope
 
     def forget_partial(self, node: str) -> None:
         """Drop the pieces of a contribution whose stream broke; the node sends it again."""

@@ -11,17 +11,20 @@ import hashlib
 import logging
 
 from yumen_core.clock import Clock
-from yumen_core.errors import PeerError, YumenError
+from yumen_core.errors import CATALOGUE, PeerError, YumenError
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.jobs import machine
 from yumen_core.jobs.admission import OpenedJob
 from yumen_core.jobs.decision import Decision
+from yumen_core.jobs.inputs import SignedInput
 from yumen_core.jobs.machine import Job, Limits, Round, State, Step
-from yumen_core.log import Act, Entry, TileLog
-from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
-from yumen_core.sql import Plan
+from yumen_core.jobs.runs import Runs
+from yumen_core.log import Act, TileLog
+from yumen_core.rpc.v1 import envelope_pb2
 
+from yumen_coordinator.dispatch import Dispatch
 from yumen_coordinator.outcome import outcome_of
+from yumen_coordinator.record import JobRecord
 from yumen_coordinator.registry import Registry
 from yumen_coordinator.rounds import ActiveJob
 from yumen_coordinator.store import Store, StoredJob
@@ -31,7 +34,6 @@ ANNOUNCE_S = 0.1
 """How long one node's answer may wait to be told to who watches the job, with those of others."""
 RETRY_S = 1.0
 """How soon a step that the store refused is tried again."""
-_ROUNDS = {Round.SUPPORT: job_pb2.ROUND_SUPPORT, Round.SUM: job_pb2.ROUND_SUM}
 
 
 class Scheduler:
@@ -49,7 +51,9 @@ class Scheduler:
     ) -> None:
         self._store = store
         self._log = log
+        self._record = JobRecord(log)
         self._registry = registry
+        self._dispatch = Dispatch(registry)
         self._clock = clock
         self._limits = limits
         self._max_sum_bytes = max_sum_bytes
@@ -62,8 +66,7 @@ class Scheduler:
         opened: OpenedJob,
         envelope: SignedEnvelope,
         public_key: bytes,
-        plan: Plan,
-        slots: int,
+        runs: Runs,
         ruling: machine.Admitted | machine.Refused,
     ) -> None:
         """Take up a verified job with the coordinator's ruling on it. Raises `PeerError`
@@ -74,9 +77,11 @@ class Scheduler:
             min_nodes=spec.min_nodes,
             steps=dict.fromkeys(spec.nodes, Step.ASKED),
             expires_at_ms=spec.expires_at_ms,
+            statistic=spec.statistic is not None,
+            runs=(runs.first.name,),
         )
         job, effects = machine.advance(submitted, ruling, now_ms=now_ms, limits=self._limits)
-        active = self._activate(job, opened, envelope, public_key, plan, slots, now_ms)
+        active = self._activate(job, opened, envelope, public_key, runs, now_ms)
         self._store.add(
             StoredJob(
                 job=job,
@@ -95,9 +100,9 @@ class Scheduler:
         stored: StoredJob,
         opened: OpenedJob,
         envelope: SignedEnvelope,
-        plan: Plan,
-        slots: int,
+        runs: Runs,
         decisions: dict[str, SignedEnvelope],
+        inputs: tuple[SignedInput, SignedEnvelope] | None,
     ) -> None:
         """Take up a job that was open when the coordinator stopped.
 
@@ -105,9 +110,11 @@ class Scheduler:
         """
         job = machine.restarted(stored.job, now_ms=self._clock.now_ms(), limits=self._limits)
         active = self._activate(
-            job, opened, envelope, stored.public_key, plan, slots, stored.submitted_at_ms
+            job, opened, envelope, stored.public_key, runs, stored.submitted_at_ms
         )
         active.decisions.update(decisions)
+        if inputs is not None:
+            active.start_run(*inputs)
         self._active[job.job_id] = active
         self._arm(active)
 
@@ -133,8 +140,7 @@ class Scheduler:
         opened: OpenedJob,
         envelope: SignedEnvelope,
         public_key: bytes,
-        plan: Plan,
-        slots: int,
+        runs: Runs,
         submitted_at_ms: int,
     ) -> ActiveJob:
         return ActiveJob(
@@ -142,8 +148,7 @@ class Scheduler:
             opened=opened,
             envelope=envelope,
             public_key=public_key,
-            plan=plan,
-            slots=slots,
+            runs=runs,
             max_sum_bytes=self._max_sum_bytes,
             submitted_at_ms=submitted_at_ms,
         )
@@ -158,12 +163,16 @@ class Scheduler:
                 continue
             active.forget_partial(node)
             if job.state is State.DECIDING and job.steps[node] in (Step.ASKED, Step.ACCEPTED):
-                self._propose(active, (node,))  # a node that was restarted needs the job again
+                self._dispatch.propose(
+                    active, (node,)
+                )  # a node that was restarted needs the job again
             elif job.state is State.RUNNING and node in job.participants and job.round:
+                self._dispatch.propose(active, (node,))
+                if job.round is Round.INPUT:
+                    continue
                 waits = Step.ACCEPTED if job.round is Round.SUPPORT else Step.SUPPORTED
-                self._propose(active, (node,))
                 if job.steps[node] is waits:
-                    self._start_round(active, job.round, (node,))
+                    self._dispatch.start_round(active, job.round, (node,))
 
     def node_absent(self, node: str) -> None:
         """A node has been away for longer than the grace time."""
@@ -193,13 +202,13 @@ class Scheduler:
         else:
             self.apply(decision.job_id, machine.NodeDenied(node, decision.denials))
 
-    def supported(self, node: str, job_id: str, envelope: SignedEnvelope) -> None:
+    def supported(self, node: str, job_id: str, run: int, envelope: SignedEnvelope) -> None:
         """A node's support share. The coordinator cannot read it; the other nodes verify it.
 
         The first counts: one that is sent over and over neither replaces it nor fills the log.
         """
-        active = self._active.get(job_id)
-        if active is None or active.job.round is not Round.SUPPORT:
+        active = self._at(job_id, run, Round.SUPPORT)
+        if active is None:
             return
         if node not in active.job.participants or active.job.steps[node] is Step.SUPPORTED:
             return
@@ -212,10 +221,10 @@ class Scheduler:
         )
         self.apply(job_id, machine.RoundDone(node, Round.SUPPORT))
 
-    def contributed(self, node: str, job_id: str, chunk: envelope_pb2.Chunk) -> None:
+    def contributed(self, node: str, job_id: str, run: int, chunk: envelope_pb2.Chunk) -> None:
         """A piece of a node's contribution; one that cannot be added fails the job."""
-        active = self._active.get(job_id)
-        if active is None or active.job.round is not Round.SUM:
+        active = self._at(job_id, run, Round.SUM)
+        if active is None:
             return
         if node not in active.job.participants:
             return
@@ -242,9 +251,44 @@ class Scheduler:
         active.learned(self._clock.now_ms(), Act.REFUSAL, node, detail=detail)
         self.apply(job_id, machine.NodeFailed(node, error.message))
 
-    def failed(self, node: str, job_id: str, message: str) -> None:
+    def failed(self, node: str, job_id: str, code: str, message: str) -> None:
         """A node says that it cannot go on with a job."""
-        self.apply(job_id, machine.NodeFailed(node, message[:500]))
+        known = code if code in CATALOGUE else ""
+        self.apply(job_id, machine.NodeFailed(node, message[:500], known))
+
+    def next_run(
+        self, job_id: str, name: str, inputs: SignedInput, envelope: SignedEnvelope
+    ) -> None:
+        """Start a statistic's next run with the requester's verified input.
+
+        Raises `PeerError` (`round`) for a run that the job does not name now.
+        """
+        active = self._active[job_id]
+        job = active.job
+        if job.round is not Round.INPUT or inputs.run != job.run + 1 or inputs.round != name:
+            raise PeerError("round", f"expected run {job.run + 1}, got another or too early")
+        shape = active.runs.next(job.runs, name)
+        support = shape.needs_support(job.runs)
+        started, effects = machine.advance(
+            job, machine.NextRun(name, support), now_ms=self._clock.now_ms(), limits=self._limits
+        )
+        self._store.save_run(
+            started, envelope.to_proto().SerializeToString(), now_ms=self._clock.now_ms()
+        )
+        active.start_run(inputs, envelope)
+        active.job = started
+        self._carry_out(active, effects)
+
+    def complete(self, job_id: str) -> None:
+        """The requester needs no further run."""
+        self.apply(job_id, machine.Completed())
+
+    def _at(self, job_id: str, run: int, round_: Round) -> ActiveJob | None:
+        """The open job, if it is at this step of this run."""
+        active = self._active.get(job_id)
+        if active is None or active.job.round is not round_ or active.job.run != run:
+            return None
+        return active
 
     def cancel(self, job_id: str, by: str) -> None:
         self.apply(job_id, machine.Cancelled(by))
@@ -285,6 +329,8 @@ class Scheduler:
                     for node, envelope in active.decisions.items()
                 },
             )
+        if machine.Release() in effects:
+            self._record.release(active, job)
         active.job = job
         self._carry_out(active, effects)
 
@@ -294,15 +340,17 @@ class Scheduler:
             self._finish(active)
             return
         if effects:
-            self._log_learned(active)
+            self._record.learned(active)
         self._arm(active)
         for effect in effects:
             match effect:
                 case machine.Propose(nodes):
-                    self._propose(active, nodes)
+                    self._dispatch.propose(active, nodes)
                 case machine.StartRound(round_, _, nodes):
-                    active.start_round()
-                    self._start_round(active, round_, nodes)
+                    active.start_sum()
+                    self._dispatch.start_round(active, round_, nodes)
+                case machine.Release():
+                    pass  # logged before the run counted as complete
                 case machine.Finish():
                     raise AssertionError("only an ended job finishes")
         if effects:
@@ -312,104 +360,32 @@ class Scheduler:
         for effect in effects:
             self._tell_who_is_away(active.job.job_id, effect)
 
-    def _log_learned(self, active: ActiveJob, *more: Entry) -> None:
-        """Write what nodes did since the last effect, in one durable step."""
-        entries = [*active.unlogged, *more]
-        active.unlogged.clear()
-        if entries:
-            self._log.append_many([entry.encode() for entry in entries])
-
     def _tell_who_is_away(self, job_id: str, effect: machine.Effect) -> None:
         """Nodes whose grace time was over before they were asked: no timer will speak for them."""
-        if isinstance(effect, machine.Finish):
+        if isinstance(effect, machine.Finish | machine.Release):
             return
         for node in effect.nodes:
             if self._registry.live(node) is None and not self._registry.may_return(node):
                 self.apply(job_id, machine.NodeAbsent(node))
 
-    def _propose(self, active: ActiveJob, nodes: tuple[str, ...]) -> None:
-        """Send the signed job with the signed descriptors of its participants. The public key,
-        128 KiB, goes along where the node has not had it on this stream."""
-        spec = active.opened.spec
-        known = (self._registry.known(node) for node in spec.nodes)
-        proposal = link_pb2.Proposal(
-            job=active.envelope.to_proto(),
-            descriptors=[k.envelope.to_proto() for k in known if k is not None],
-        )
-        bare = link_pb2.CoordinatorFrame(proposal=proposal)
-        proposal.public_key = active.public_key
-        whole = link_pb2.CoordinatorFrame(proposal=proposal)
-        for node in nodes:
-            connection = self._registry.live(node)
-            if connection is not None:
-                fresh = connection.needs_key(spec.public_key_digest)
-                connection.send(whole if fresh else bare)
-
-    def _start_round(self, active: ActiveJob, round_: Round, nodes: tuple[str, ...]) -> None:
-        request = link_pb2.RoundRequest(
-            job_id=active.job.job_id,
-            round=_ROUNDS[round_],
-            participants=active.job.participants,
-        )
-        if round_ is Round.SUM:
-            request.supports.extend(active.supports[n].to_proto() for n in active.job.participants)
-        frame = link_pb2.CoordinatorFrame(round=request)
-        for node in nodes:
-            self._send(node, frame)
-
-    def _send(self, node: str, frame: link_pb2.CoordinatorFrame) -> None:
-        """Send to a node if it is connected; one that is not is served when it comes back."""
-        connection = self._registry.live(node)
-        if connection is not None:
-            connection.send(frame)
-
     def _finish(self, active: ActiveJob) -> None:
         job, now_ms = active.job, self._clock.now_ms()
         self._arm(active, at_least_s=RETRY_S)  # in case what follows cannot be stored
         total = b""
-        if job.state is State.SUCCEEDED:
+        if job.state is State.SUCCEEDED and not job.statistic:
             try:
                 total = active.total()
             except YumenError as error:  # all parts were checked, so this is our own fault
                 _LOG.exception("job %s: the sum failed", job.job_id)
                 active.job = job = machine.fail(job, error.message)
         outcome = outcome_of(active, now_ms=now_ms)
-        self._log_end(active, now_ms)
+        self._record.end(active, now_ms)
         self._store.save_result(job, outcome.SerializeToString(), total, now_ms=now_ms)
         del self._active[job.job_id]
         if active.timer is not None:
             active.timer.cancel()
-        frame = link_pb2.CoordinatorFrame(
-            ended=link_pb2.JobEnded(
-                job_id=job.job_id,
-                state=f"JOB_STATE_{job.state.name}",
-                reason=job.reason,
-            )
-        )
-        for node in job.steps:
-            self._send(node, frame)
+        self._dispatch.ended(job)
         active.announce()
-
-    def _log_end(self, active: ActiveJob, now_ms: int) -> None:
-        """Log the job's end, once."""
-        if active.end_logged:
-            return
-        job = active.job
-        self._log_learned(
-            active,
-            Entry(
-                now_ms,
-                Act.RELEASE if job.state is State.SUCCEEDED else Act.JOB_ENDED,
-                subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
-                digests={"spec": active.opened.digest},
-                detail={
-                    "state": job.state.value,
-                    "reason": job.reason,
-                    "participants": list(job.participants),
-                },
-            ),
-        )
-        active.end_logged = True
 
     # Time ---------------------------------------------------------------------------------------
 

@@ -19,8 +19,8 @@ from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.admission import OpenedJob, question
-from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.book import open_descriptor
+from yumen_core.jobs.inputs import SignedInput, read_stored_input
 from yumen_core.jobs.machine import Limits
 from yumen_core.jobs.spec import read_stored_spec, spec_digest
 from yumen_core.log import Act, LogAlarm, open_log
@@ -219,8 +219,16 @@ class Coordinator:
             node: SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(raw))
             for node, raw in self._store.decisions(spec.job_id).items()
         }
-        slots = answer_slots(asked.plan)
-        self._scheduler.restore(stored, opened, envelope, asked.plan, slots, decisions)
+        inputs = self._restored_input(opened)
+        self._scheduler.restore(stored, opened, envelope, asked.runs, decisions, inputs)
+
+    def _restored_input(self, opened: OpenedJob) -> tuple[SignedInput, SignedEnvelope] | None:
+        """The signed input of a statistic's present run."""
+        raw = self._store.run_input(opened.spec.job_id)
+        if raw is None:
+            return None
+        envelope = SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(raw))
+        return read_stored_input(envelope.payload), envelope
 
     # While it runs ------------------------------------------------------------------------------
 

@@ -59,6 +59,14 @@ class _DecisionRow(_Base):
     envelope: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class _InputRow(_Base):
+    """The requester's signed input of a job's present run: a restart asks the nodes again."""
+
+    __tablename__ = "inputs"
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    envelope: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class _ResultRow(_Base):
     __tablename__ = "results"
     job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -163,6 +171,19 @@ class Store:
             rows = session.scalars(select(_DecisionRow).where(_DecisionRow.job_id == job_id))
             return {row.node: row.envelope for row in rows}
 
+    def save_run(self, job: Job, envelope: bytes, *, now_ms: int) -> None:
+        """Store the job's new run with its signed input, in place of the run before."""
+        with self._engine.begin() as connection:
+            _update(connection, job, now_ms)
+            connection.execute(_DROP_INPUT, {"id": job.job_id})
+            connection.execute(_ADD_INPUT, {"job_id": job.job_id, "envelope": envelope})
+
+    def run_input(self, job_id: str) -> bytes | None:
+        """The signed input of the job's present run; `None` where it has none."""
+        with Session(self._engine) as session:
+            row = session.get(_InputRow, job_id)
+            return None if row is None else row.envelope
+
     def save_result(self, job: Job, outcome: bytes, total: bytes, *, now_ms: int) -> None:
         """Store the final state and the encrypted sum in one transaction: both or neither."""
         values = {
@@ -173,6 +194,7 @@ class Store:
         }
         with self._engine.begin() as connection:
             _update(connection, job, now_ms)
+            connection.execute(_DROP_INPUT, {"id": job.job_id})
             connection.execute(_ADD_RESULT, values)
 
     def result(self, job_id: str) -> tuple[bytes, bytes] | None:
@@ -223,6 +245,8 @@ class Store:
 _ADD_JOB = insert(_JobRow)
 _ADD_DECISION = insert(_DecisionRow)
 _ADD_RESULT = insert(_ResultRow)
+_ADD_INPUT = insert(_InputRow)
+_DROP_INPUT = delete(_InputRow).where(_InputRow.job_id == bindparam("id"))
 _FIND_SEEN = select(_SeenRow.job_id).where(_SeenRow.job_id == bindparam("id"))
 _FIND_DECISIONS = select(_DecisionRow.node).where(_DecisionRow.job_id == bindparam("id"))
 _UPDATE_JOB = update(_JobRow).where(_JobRow.job_id == bindparam("id"))
@@ -282,4 +306,8 @@ def _load(text: str) -> Job:
             Denial(**{**d, "policy_digest": bytes.fromhex(d["policy_digest"])})
             for d in body["denials"]
         ),
+        statistic=body["statistic"],
+        runs=tuple(body["runs"]),
+        supported=body["supported"],
+        code=body["code"],
     )

@@ -1,47 +1,55 @@
-"""Carrying out an accepted job: the support round, then the encrypted sum.
+"""Carrying out an accepted job: run after run, in each the support step, then the encrypted sum.
 
-The order within each round is fixed: check the request, compute, log, store, return. What was
+The order within each step is fixed: check the request, compute, log, store, return. What was
 returned once is returned again as it was.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from yumen_core.disclosure import DisclosureRules, local_flags, released, withhold
 from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
-from yumen_core.jobs.answer import encode_answer
+from yumen_core.jobs.inputs import NO_INPUT, SignedInput, open_input, open_signed_input
 from yumen_core.jobs.machine import Round
-from yumen_core.jobs.rounds import (
-    participants_binding,
-    sum_binding,
-    support_binding,
-)
+from yumen_core.jobs.rounds import participants_binding, sum_binding, support_binding
+from yumen_core.jobs.runs import RunShape
 from yumen_core.log import Act, TileLog
+from yumen_core.log.entry import Value
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.securesum.contribution import contribute
-from yumen_core.securesum.support import Flags, seal_flags
-from yumen_core.sql import LocalCells
+from yumen_core.securesum.support import seal_flags
+from yumen_core.statistics.kinds import Inputs
 
+from yumen_node.computing import Computed, Computing
 from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
 from yumen_node.keys import NodeKeys
-from yumen_node.shares import open_supports
-from yumen_node.state import NodeState
+from yumen_node.shares import Supports, open_supports
+from yumen_node.state import KnownRun, NodeState
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """This node's cells and which of them it may release by itself."""
+class _Run:
+    """A run that the job allows now, for a checked participant set."""
 
-    cells: LocalCells
-    flags: Flags
+    number: int
+    shape: RunShape
+    participants: tuple[str, ...]
+    supported: bool
+    inputs: SignedInput | None
+
+    @property
+    def digest(self) -> bytes:
+        return NO_INPUT if self.inputs is None else self.inputs.digest
+
+    @property
+    def known(self) -> KnownRun:
+        return KnownRun(self.shape.name, self.digest)
 
 
 class Execution:
@@ -62,31 +70,34 @@ class Execution:
         self._keys = keys
         self._state = state
         self._log = log
-        self._datasets = datasets
-        self._timeout_s = query_timeout_s
-        self._counted: dict[str, _Counted] = {}
+        self._computing = Computing(self._me, datasets, timeout_s=query_timeout_s)
+        self._computed: dict[str, tuple[int, Computed]] = {}
 
     def forget(self, job_id: str) -> None:
         """The job is over."""
-        self._counted.pop(job_id, None)
+        self._computed.pop(job_id, None)
+        self._computing.forget(job_id)
         self._state.end_job(job_id)
 
     async def support(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> SignedEnvelope:
-        """This node's signed share of the support round.
+        """This node's signed share of a run's support step.
 
-        Raises `PeerError` (`round`) for a request the job does not allow.
+        Raises `PeerError` (`round`) for a request the job does not allow, `StateError` where this
+        node's rows do not allow the run.
         """
-        participants = self._participants(job, request)
-        before = self._state.part(job.job_id, Round.SUPPORT)
+        run = self._run(job, request)
+        if not run.supported:
+            raise PeerError("round", "expected a run that is settled to go on with its sum")
+        before = self._state.part(job.job_id, run.number, Round.SUPPORT)
         if before is not None:
             return SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(before))
-        counted = await self._count(job)
-        bound = support_binding(job.job_id, participants)
+        computed = await self._compute(job, run)
+        bound = self._support_binding(job, run)
         flags = seal_flags(
-            counted.flags.reshape(-1),
+            computed.flags.reshape(-1),
             mask_key=self._keys.mask,
             own_name=self._me,
-            peers=job.mask_keys(participants, but=self._me),
+            peers=job.mask_keys(run.participants, but=self._me),
             binding=bound,
         )
         share = job_pb2.SupportShare(
@@ -102,50 +113,44 @@ class Execution:
             Act.SUPPORT,
             subject={"job": job.job_id},
             digests={"participants": bound, "share": hashlib.sha256(envelope.payload).digest()},
-            detail={"participants": list(participants)},
+            detail={"participants": list(run.participants), **_told(job, run)},
         )
-        self._add_part(job, Round.SUPPORT, participants, envelope.to_proto().SerializeToString())
+        self._add_part(job, run, Round.SUPPORT, envelope.to_proto().SerializeToString())
         return envelope
 
     async def contribution(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> bytes:
-        """This node's encrypted contribution.
+        """This node's encrypted contribution to a run.
 
-        A cell goes in only where this node's own rules allow it and enough nodes stand behind it,
-        as counted from the signed shares of all participants. Raises `PeerError` (`round`,
-        `sealed`, `signature`) for a request or a share that is not acceptable.
+        A value goes in only where the run's rule allows it, by this node's own rows and by the
+        signed shares of all participants. Raises `PeerError` (`round`, `sealed`, `signature`) for a
+        request or a share that is not acceptable, `StateError` (`too_few_rows` and others) where
+        the rule or this node's rows refuse the run.
         """
-        participants = self._participants(job, request)
-        before = self._state.part(job.job_id, Round.SUM)
+        run = self._run(job, request)
+        before = self._state.part(job.job_id, run.number, Round.SUM)
         if before is not None:
             return before
-        counted = await self._count(job)
-        supports = open_supports(
-            request.supports,
-            job=job,
-            participants=participants,
-            membership=self._membership,
-            mask_key=self._keys.mask,
-            sent=self._state.part(job.job_id, Round.SUPPORT),
+        computed = await self._compute(job, run)
+        supports = self._supports(job, run, request, computed) if run.supported else None
+        keep = computed.keep(
+            None if supports is None else supports.totals,
+            participants=len(run.participants),
+            min_nodes=job.asked.min_nodes,
         )
-        if not np.array_equal(supports.own, counted.flags):
-            # The others count on this node's word: a cell it withheld now would go out with fewer
-            # nodes behind it than the minimum.
-            raise StateError(
-                "data_source",
-                "expected the rows of the support round, got others after a restart",
-                remedy="submit a new job",
-            )
-        kept = released(supports.totals, supports.own, job.asked.min_nodes)
-        layout = job.asked.plan.layout
-        values = withhold(counted.cells.values, [v.support for v in layout.values], kept)
         payload = contribute(
-            encode_answer(job.asked.plan, kept, values),
+            run.shape.answer.encode(keep, computed.values(keep)),
             public=job.public_key,
             mask_key=self._keys.mask,
             own_name=self._me,
-            peers=job.mask_keys(participants, but=self._me),
+            peers=job.mask_keys(run.participants, but=self._me),
             job_secret=job.secret,
-            binding=sum_binding(job.job_id, participants, supports.digest),
+            binding=sum_binding(
+                job.job_id,
+                run.participants,
+                b"" if supports is None else supports.digest,
+                run=run.number,
+                inputs=run.digest,
+            ),
         )
         self._log.record(
             Act.CONTRIBUTION,
@@ -153,12 +158,84 @@ class Execution:
             digests={"contribution": hashlib.sha256(payload).digest()},
             detail={
                 "bytes": len(payload),
-                "cells": layout.cells,
-                "cells_released": int(np.count_nonzero(kept[:, 0])),
+                "cells": run.shape.answer.cells,
+                "cells_released": int(np.count_nonzero(keep[:, 0])),
+                **_told(job, run),
             },
         )
-        self._add_part(job, Round.SUM, participants, payload)
+        self._add_part(job, run, Round.SUM, payload)
+        self._computed.pop(job.job_id, None)
         return payload
+
+    def _supports(
+        self, job: AcceptedJob, run: _Run, request: link_pb2.RoundRequest, computed: Computed
+    ) -> Supports:
+        """The shares of all participants, opened; this node's own word is what it says now."""
+        supports = open_supports(
+            request.supports,
+            job=job,
+            participants=run.participants,
+            binding=self._support_binding(job, run),
+            shape=(run.shape.answer.cells, run.shape.flags),
+            membership=self._membership,
+            mask_key=self._keys.mask,
+            sent=self._state.part(job.job_id, run.number, Round.SUPPORT),
+        )
+        if not np.array_equal(supports.own, computed.flags):
+            # The others count on this node's word: a cell it withheld now would go out with fewer
+            # nodes behind it than the minimum.
+            raise StateError(
+                "data_source",
+                "expected the rows of the support round, got others after a restart",
+                remedy="submit a new job",
+            )
+        return supports
+
+    def _run(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> _Run:
+        """The run that is asked for, checked.
+
+        1. The participants are those of this job (`_participants`).
+        2. The input is signed by the requester, for this job, run and round; the first has none.
+        3. It is the present run, with the round and input it began with; or the next one, which
+           the job names, and this node has contributed to the one before.
+        """
+        participants = self._participants(job, request)
+        inputs = self._signed_input(job, request)
+        before = self._state.runs(job.job_id)
+        names = [entry.round for entry in before]
+        number = request.run
+        name = request.name or job.asked.runs.first.name
+        present = len(before) - 1
+        if number == present:
+            earlier = names[:-1]
+        elif number == present + 1:
+            earlier = names
+            if before and self._state.part(job.job_id, present, Round.SUM) is None:
+                raise PeerError("round", "expected a run after the sum of the run before")
+        else:
+            raise PeerError("round", f"expected run {present + 1}, got run {number}")
+        shape = job.asked.runs.next(earlier, name)
+        run = _Run(number, shape, participants, shape.needs_support(earlier), inputs)
+        if number == present and before[present] != run.known:
+            raise PeerError("round", "expected the run's first input, got another")
+        return run
+
+    def _signed_input(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> SignedInput | None:
+        if request.run == 0:
+            return None
+        signed = open_signed_input(
+            SignedEnvelope.from_proto(request.input),
+            job_id=job.job_id,
+            spec_digest=job.opened.digest,
+            requester=job.opened.spec.requester,
+            membership=self._membership,
+        )
+        if (signed.run, signed.round) != (request.run, request.name):
+            raise PeerError("round", "expected an input of this run and round, got another's")
+        return signed
+
+    def _support_binding(self, job: AcceptedJob, run: _Run) -> bytes:
+        return support_binding(job.job_id, run.participants, run=run.number, inputs=run.digest)
 
     def _participants(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> tuple[str, ...]:
         """The participant set of the request, checked; the first part binds the job to it.
@@ -189,24 +266,42 @@ class Execution:
         self._state.check_participants(job.job_id, bound)
         return participants
 
-    def _add_part(
-        self, job: AcceptedJob, round_: Round, participants: Sequence[str], payload: bytes
-    ) -> None:
-        bound = participants_binding(job.job_id, participants)
-        self._state.add_part(job.job_id, round_, payload, participants=bound)
+    def _add_part(self, job: AcceptedJob, run: _Run, step: Round, payload: bytes) -> None:
+        self._state.add_part(
+            job.job_id,
+            run.number,
+            step,
+            payload,
+            known=run.known,
+            participants=participants_binding(job.job_id, run.participants),
+        )
 
-    async def _count(self, job: AcceptedJob) -> _Counted:
-        """Run the plan on this node's rows, once a job."""
-        held = self._counted.get(job.job_id)
-        if held is not None:
-            return held
-        spec = job.opened.spec
-        dataset = self._datasets.get(spec.table)
-        if dataset is None:
-            raise StateError("data_source", f"expected table `{spec.table}`, got none")
-        cells = await asyncio.to_thread(dataset.cells, job.asked.plan, timeout_s=self._timeout_s)
-        table = job.asked.tables[self._me]
-        rules = DisclosureRules(threshold=table.threshold, min_nodes=table.min_nodes)
-        counted = _Counted(cells, local_flags(cells.supports, rules))
-        self._counted[job.job_id] = counted
-        return counted
+    async def _compute(self, job: AcceptedJob, run: _Run) -> Computed:
+        """Compute a run over this node's rows, once."""
+        held = self._computed.get(job.job_id)
+        if held is not None and held[0] == run.number:
+            return held[1]
+        computed = await self._computing.run(job, run.shape.name, self._inputs(job, run))
+        self._computed[job.job_id] = (run.number, computed)
+        return computed
+
+    @staticmethod
+    def _inputs(job: AcceptedJob, run: _Run) -> Inputs:
+        """The arrays of the run's input, opened."""
+        if run.inputs is None:
+            return {}
+        entry = next(e for e in job.asked.rounds if e.named.name == run.shape.name)
+        return open_input(
+            run.inputs,
+            job_id=job.job_id,
+            spec_digest=job.opened.digest,
+            secret=job.secret,
+            shapes=entry.layout.inputs,
+        )
+
+
+def _told(job: AcceptedJob, run: _Run) -> dict[str, Value]:
+    """Which run of a statistic an entry of the log is about."""
+    if job.opened.spec.statistic is None:
+        return {}
+    return {"run": run.number, "round": run.shape.name}

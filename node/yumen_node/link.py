@@ -214,7 +214,9 @@ class Link:
                 share = await self._execution.support(job, request)
                 self._send(
                     link_pb2.NodeFrame(
-                        support=link_pb2.SupportFrame(job_id=job.job_id, support=share.to_proto())
+                        support=link_pb2.SupportFrame(
+                            job_id=job.job_id, support=share.to_proto(), run=request.run
+                        )
                     )
                 )
             case job_pb2.ROUND_SUM:
@@ -222,7 +224,9 @@ class Link:
                 for chunk in chunks.split(payload):
                     await self._outgoing.put(
                         link_pb2.NodeFrame(
-                            contribution=link_pb2.ContributionFrame(job_id=job.job_id, chunk=chunk)
+                            contribution=link_pb2.ContributionFrame(
+                                job_id=job.job_id, chunk=chunk, run=request.run
+                            )
                         )
                     )
             case other:

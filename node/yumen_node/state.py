@@ -4,7 +4,7 @@ Trust line: whoever can write here can make the node answer a job twice, under o
 would give away a difference of contributions. The file is for the node's user alone. It holds no
 row and no key.
 
-A part is stored before it is sent and sent again as it was: a node contributes to one round of one
+A part is stored before it is sent and sent again as it was: a node contributes to one run of one
 job once, whatever the coordinator asks.
 """
 
@@ -28,11 +28,19 @@ CREATE TABLE IF NOT EXISTS jobs (
     participants BLOB,
     ended INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE TABLE IF NOT EXISTS runs (
+    job_id TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    round TEXT NOT NULL,
+    input BLOB NOT NULL,
+    PRIMARY KEY (job_id, run)
+) STRICT;
 CREATE TABLE IF NOT EXISTS parts (
     job_id TEXT NOT NULL,
-    round TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    step TEXT NOT NULL,
     payload BLOB NOT NULL,
-    PRIMARY KEY (job_id, round)
+    PRIMARY KEY (job_id, run, step)
 ) STRICT;
 """
 
@@ -47,6 +55,15 @@ class KnownJob:
     decision: bytes
     participants: bytes | None
     ended: bool
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run this node has sent a part of: its round, and the digest of its signed input (empty
+    where it has none)."""
+
+    round: str
+    input: bytes
 
 
 class NodeState:
@@ -88,29 +105,58 @@ class NodeState:
                 "round", "expected the participant set of the job's first round, got another set"
             )
 
-    def part(self, job_id: str, round_name: str) -> bytes | None:
-        """What the node sent in this round, if it has."""
+    def runs(self, job_id: str) -> list[KnownRun]:
+        """The runs of which this node has sent a part, in order."""
+        rows = self._db.execute(
+            "SELECT round, input FROM runs WHERE job_id = ? ORDER BY run", (job_id,)
+        )
+        return [KnownRun(name, inputs) for name, inputs in rows]
+
+    def part(self, job_id: str, run: int, step: str) -> bytes | None:
+        """What the node sent in this step of this run, if it has."""
         row = self._db.execute(
-            "SELECT payload FROM parts WHERE job_id = ? AND round = ?", (job_id, round_name)
+            "SELECT payload FROM parts WHERE job_id = ? AND run = ? AND step = ?",
+            (job_id, run, step),
         ).fetchone()
         return None if row is None else row[0]
 
     def add_part(
-        self, job_id: str, round_name: str, payload: bytes, *, participants: bytes
+        self,
+        job_id: str,
+        run: int,
+        step: str,
+        payload: bytes,
+        *,
+        known: KnownRun,
+        participants: bytes,
     ) -> None:
-        """Keep what the node is about to send, and bind the job to the participant set: both or
-        neither. Raises as `check_participants`, and where the job has ended meanwhile."""
+        """Keep what the node is about to send, and bind the job to the participant set and the run
+        to its round and input: all or nothing. Parts of earlier runs can go: a requester who has
+        sent this run's input has their sums.
+
+        Raises as `check_participants`, and where the job has ended meanwhile or the run is known
+        with another round or input.
+        """
         with self._transaction():
             self.check_participants(job_id, participants)
-            known = self.job(job_id)
-            if known is None or known.ended:
+            job = self.job(job_id)
+            if job is None or job.ended:
                 raise PeerError("round", "expected a part of an open job, got one of an ended job")
             self._db.execute(
                 "UPDATE jobs SET participants = ? WHERE job_id = ?", (participants, job_id)
             )
+            before = self.runs(job_id)
+            if len(before) == run:
+                self._db.execute(
+                    "INSERT INTO runs (job_id, run, round, input) VALUES (?, ?, ?, ?)",
+                    (job_id, run, known.round, known.input),
+                )
+            elif len(before) < run or before[run] != known:
+                raise PeerError("round", "expected the run's first input, got another")
+            self._db.execute("DELETE FROM parts WHERE job_id = ? AND run < ?", (job_id, run))
             self._db.execute(
-                "INSERT INTO parts (job_id, round, payload) VALUES (?, ?, ?)",
-                (job_id, round_name, payload),
+                "INSERT INTO parts (job_id, run, step, payload) VALUES (?, ?, ?, ?)",
+                (job_id, run, step, payload),
             )
 
     def end_job(self, job_id: str) -> None:

@@ -18,11 +18,17 @@ _SHOWN_CHARS = 80
 
 
 def check_question(sql: object, purpose: object, min_nodes: object) -> None:
-    """The statement is a text, the purpose 1 to 200 characters, `min_nodes` an integer or None."""
-    for name, value in (("sql", sql), ("purpose", purpose)):
-        if not isinstance(value, str):
-            raise CallError("argument", f"expected `{name}` as text, got {_shown(value)}")
-    if isinstance(purpose, str) and (not purpose.strip() or len(purpose) > MAX_PURPOSE_CHARS):
+    """The statement is a text; the terms are as `check_terms` says."""
+    if not isinstance(sql, str):
+        raise CallError("argument", f"expected `sql` as text, got {_shown(sql)}")
+    check_terms(purpose, min_nodes)
+
+
+def check_terms(purpose: object, min_nodes: object) -> None:
+    """The purpose is 1 to 200 characters, `min_nodes` an integer or None."""
+    if not isinstance(purpose, str):
+        raise CallError("argument", f"expected `purpose` as text, got {_shown(purpose)}")
+    if not purpose.strip() or len(purpose) > MAX_PURPOSE_CHARS:
         raise CallError(
             "argument",
             f"expected a purpose of 1 to {MAX_PURPOSE_CHARS} characters, "

@@ -111,6 +111,38 @@ class CoordinatorClient:
             raise PeerError("failed", f"expected the outcome of job `{job_id}`, got none")
         return outcome, total
 
+    def next_run(
+        self,
+        job_id: str,
+        run: int,
+        round_name: str,
+        inputs: SignedEnvelope | None,
+        timeout_s: float,
+    ) -> tuple[job_pb2.RunOutcome, bytes]:
+        """Start a statistic's next run, or attach to the present one: its outcome and its sum."""
+        outcome: job_pb2.RunOutcome | None = None
+        total = b""
+        joiner = chunks.Joiner(sender=f"the coordinator at {self.address}")
+        request = federation_pb2.NextRunRequest(job_id=job_id, run=run, round=round_name)
+        if inputs is not None:
+            request.input.CopyFrom(inputs.to_proto())
+        with self._faults():
+            for part in self._stub.NextRun(request, timeout=timeout_s):
+                if part.WhichOneof("part") == "outcome":
+                    outcome = part.outcome
+                else:
+                    total = joiner.add(part.sum) or total
+        if outcome is None:
+            raise PeerError("failed", f"expected the sum of run {run} of `{job_id}`, got none")
+        return outcome, total
+
+    def complete(self, job_id: str) -> job_pb2.JobStatus:
+        """The requester needs no further run of a statistic."""
+        with self._faults():
+            request = federation_pb2.CompleteRequest(job_id=job_id)
+            status: job_pb2.JobStatus = self._stub.Complete(request, timeout=CALL_TIMEOUT_S)
+        return status
+
     def cancel(self, job_id: str) -> job_pb2.JobStatus:
         with self._faults():
             request = federation_pb2.CancelRequest(job_id=job_id)

@@ -13,14 +13,15 @@ from yumen_core.jobs.machine import State
 from yumen_core.policy.denial import Denial
 from yumen_core.rpc.v1 import job_pb2
 
-from yumen.display import Grid, html, plain, short_name, shortened
+from yumen.display import Grid, counted, html, plain, short_name, shortened
 
 _PREFIX = "JOB_STATE_"
 
 
 @dataclass(frozen=True)
 class JobSummary:
-    """One job. `nodes` maps the SPIFFE id of each node asked to where it stands in the job, in a
+    """One job. `sql` is its statement, or that of the rows of the statistic that its author calls
+    `method`; `runs` counts the statistic's secure sums so far. `nodes` maps the SPIFFE id of each node asked to where it stands in the job, in a
     word; times are in UTC."""
 
     job_id: str
@@ -34,6 +35,8 @@ class JobSummary:
     denials: tuple[Denial, ...]
     submitted_at: datetime
     updated_at: datetime
+    method: str = ""
+    runs: int = 0
 
     @classmethod
     def from_status(cls, status: job_pb2.JobStatus) -> JobSummary:
@@ -50,7 +53,17 @@ class JobSummary:
             denials=tuple(denial_from_proto(d) for d in status.denials),
             submitted_at=_time(status.submitted_at_ms),
             updated_at=_time(status.updated_at_ms),
+            method=status.method,
+            runs=status.run + 1 if status.method else 0,
         )
+
+    @property
+    def asked(self) -> str:
+        """The statement in one line, after the method and its secure sums where it is one."""
+        statement = " ".join(self.sql.split())
+        if not self.method:
+            return statement
+        return f"{self.method}, {counted(self.runs, 'secure sum')}: {statement}"
 
     @property
     def steps(self) -> str:
@@ -92,7 +105,7 @@ class Jobs(Sequence[JobSummary]):
                 job.purpose,
                 job.table,
                 job.steps,
-                shortened(job.reason) or " ".join(job.sql.split()),
+                shortened(job.reason) or job.asked,
             )
             for job in self._jobs
         )

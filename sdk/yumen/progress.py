@@ -83,6 +83,8 @@ def describe(status: job_pb2.JobStatus) -> str:
     accepted = sum(step in _SAID_YES for step in steps)
     if state in (State.DECIDING, State.RUNNING):
         words.append(f"{accepted} of {len(steps)} accepted")
+    if status.method:
+        words.append(f"{status.round}, secure sum {status.run + 1}")
     if state is State.RUNNING:
         words.append(f"{steps.count(Step.CONTRIBUTED)} of {accepted} contributed")
     denied = steps.count(Step.DENIED)

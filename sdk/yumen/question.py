@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from yumen_core.clock import Clock
@@ -18,7 +18,8 @@ from yumen_core.jobs.spec import (
     secret_info,
 )
 from yumen_core.secret import Secret
-from yumen_core.sql import Plan, TableSchema, parse
+from yumen_core.sql import Plan, RowsPlan, TableSchema, parse, parse_rows
+from yumen_core.statistics.statistic import Statistic
 
 from yumen._arguments import check_question, find_node, node_names
 
@@ -27,14 +28,16 @@ DEFAULT_LIFETIME_S = 600.0
 
 @dataclass(frozen=True)
 class Asked:
-    """A statement read against the catalogue, with the nodes it is put to."""
+    """A statement read against the catalogue, with the nodes it is put to; of a statistic, the
+    statement of its rows."""
 
     sql: str
     purpose: str
-    plan: Plan
+    plan: Plan | RowsPlan
     schema: TableSchema
     nodes: tuple[SignedDescriptor, ...]
     min_nodes: int
+    statistic: Statistic | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,10 @@ def ask(
     *,
     nodes: Sequence[str] | None,
     min_nodes: int | None,
+    statistic: Statistic | None = None,
 ) -> Asked:
-    """Read `sql` against the catalogue and choose the nodes.
+    """Read `sql`, the statement of a query or of a statistic's rows, against the catalogue and
+    choose the nodes.
 
     With `nodes=None` all nodes that publish the table are chosen; a name in `nodes` is a node's
     name, `organisation/name` or SPIFFE id, or an organisation that has one node. With
@@ -61,12 +66,29 @@ def ask(
     Raises `CallError` for a statement, a purpose or a node that cannot be, with the reason.
     """
     check_question(sql, purpose, min_nodes)
-    plan = _first_plan(sql, catalogue)
+    read: Callable[[str, Mapping[str, TableSchema]], Plan | RowsPlan]
+    read = parse if statistic is None else parse_rows
+    plan = read(sql, _schemas(catalogue))
     table = plan.table
+    chosen, schema, needed = choose(table, catalogue, nodes=nodes, min_nodes=min_nodes)
+    if schema.digest != plan.schema.digest:
+        plan = read(sql, {table: schema})
+    return Asked(sql, purpose, plan, schema, chosen, needed, statistic)
+
+
+def choose(
+    table: str,
+    catalogue: Sequence[SignedDescriptor],
+    *,
+    nodes: Sequence[str] | None,
+    min_nodes: int | None,
+) -> tuple[tuple[SignedDescriptor, ...], TableSchema, int]:
+    """The nodes for questions on `table`, the schema they all publish, and how many must take part.
+
+    Raises `CallError` as `ask` does.
+    """
     chosen = _choose(table, catalogue, nodes)
     schema = _one_schema(table, chosen)
-    if schema.digest != plan.schema.digest:
-        plan = parse(sql, {table: schema})
     needed = len(chosen) if min_nodes is None else min_nodes
     if len(chosen) < MIN_PARTICIPANTS:
         names = ", ".join(node_names([n.descriptor.node for n in chosen]).values()) or "none"
@@ -80,7 +102,7 @@ def ask(
             "argument",
             f"expected min_nodes from {MIN_PARTICIPANTS} to {len(chosen)}, got `{needed}`",
         )
-    return Asked(sql, purpose, plan, schema, chosen, needed)
+    return chosen, schema, needed
 
 
 def prepare(
@@ -124,12 +146,13 @@ def prepare(
         issued_at_ms=now_ms,
         expires_at_ms=now_ms + int(lifetime_s * 1000),
         dry_run=dry_run,
+        statistic=asked.statistic,
     )
     return PreparedJob(spec, secret)
 
 
-def _first_plan(sql: str, catalogue: Sequence[SignedDescriptor]) -> Plan:
-    """The statement over any node's schema of its table; an unknown table is refused by `parse`."""
+def _schemas(catalogue: Sequence[SignedDescriptor]) -> Mapping[str, TableSchema]:
+    """Any node's schema of each table: enough to read a statement's table from."""
     schemas = {
         name: table.schema for node in catalogue for name, table in node.descriptor.tables.items()
     }
@@ -138,7 +161,7 @@ def _first_plan(sql: str, catalogue: Sequence[SignedDescriptor]) -> Plan:
             "insufficient_nodes",
             "expected a federation that publishes a table, got an empty catalogue",
         )
-    return parse(sql, schemas)
+    return schemas
 
 
 def _choose(

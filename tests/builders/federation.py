@@ -53,7 +53,7 @@ HEART = TableSchema(
     ),
 )
 TABLE = PublishedTable(HEART, "heart disease, 心脏病", "general", threshold=10, min_nodes=3)
-PERMIT = '@id("all") permit (principal, action == Yumen::Action::"query", resource)'
+BOTH = '[Yumen::Action::"query", Yumen::Action::"statistic"]'
 PURPOSES = Purposes((Purpose("research", "study"), Purpose("pricing", "premiums")))
 
 
@@ -63,9 +63,10 @@ def heart_plan(sql: str = SQL) -> Plan:
 
 
 @cache
-def policies(when: str = "true") -> PolicyBundle:
+def policies(when: str = "true", actions: str = BOTH) -> PolicyBundle:
     """A bundle that permits what `when` says; the built-in forbids are in force besides."""
-    text = f'{PERMIT} when {{ principal.federation == "{FEDERATION}" && ({when}) }};'
+    permit = f'@id("all") permit (principal, action in {actions}, resource)'
+    text = f'{permit} when {{ principal.federation == "{FEDERATION}" && ({when}) }};'
     return PolicyBundle.from_text({"own.cedar": text}, purposes=PURPOSES)
 
 

@@ -13,9 +13,9 @@ from yumen_core.clock import Clock
 from yumen_core.identity import Identity, SignedEnvelope
 from yumen_core.jobs import machine
 from yumen_core.jobs.admission import OpenedJob, SignedDescriptor
-from yumen_core.jobs.answer import answer_slots
 from yumen_core.jobs.decision import Decision, parse_decision
 from yumen_core.jobs.machine import Limits, State, Step
+from yumen_core.jobs.runs import runs_of_query
 from yumen_core.jobs.spec import spec_digest
 from yumen_core.policy.denial import Denial
 from yumen_core.rpc.chunks import split
@@ -28,7 +28,8 @@ from builders.site import Site
 
 LIMITS = Limits(decision_ms=15_000, round_ms=120_000)
 PLAN = heart_plan()
-SLOTS = answer_slots(PLAN)
+RUNS = runs_of_query(PLAN)
+SLOTS = RUNS.first.answer.slots
 
 
 class RecordingStore(Store):
@@ -124,7 +125,7 @@ class Hub:
                 for node, raw in self.store.decisions(stored.job.job_id).items()
             }
             opened = OpenedJob(self.specs[stored.job.job_id], spec_digest(envelope.payload))
-            self.scheduler.restore(stored, opened, envelope, PLAN, SLOTS, decisions)
+            self.scheduler.restore(stored, opened, envelope, RUNS, decisions, None)
 
     specs: dict[str, Any]
 
@@ -145,8 +146,7 @@ class Hub:
             OpenedJob(job.spec, spec_digest(job.envelope.payload)),
             job.envelope,
             key_pair().public.to_bytes(),
-            PLAN,
-            SLOTS,
+            RUNS,
             machine.Admitted() if ruling is None else ruling,
         )
         return self.scheduler.active(job.spec.job_id)
@@ -186,12 +186,12 @@ class Hub:
     def support(self, job: Job, *names: str) -> None:
         for name in names:
             share = SignedEnvelope(name.encode(), "share", b"", b"")
-            self.scheduler.supported(name, job.spec.job_id, share)
+            self.scheduler.supported(name, job.spec.job_id, 0, share)
 
     def contribute(self, job: Job, *names: str) -> None:
         for name in names:
             for chunk in split(zeros()):
-                self.scheduler.contributed(name, job.spec.job_id, chunk)
+                self.scheduler.contributed(name, job.spec.job_id, 0, chunk)
 
     def _decide(self, job: Job, name: str, denials: tuple[Denial, ...]) -> None:
         decision = Decision(
@@ -249,13 +249,13 @@ class Hospital:
             case "round" if frame.round.round == job_pb2.ROUND_SUPPORT:
                 share = await execution.support(self.jobs[frame.round.job_id], frame.round)
                 self.said.append(share.payload)
-                hub.scheduler.supported(name, frame.round.job_id, share)
+                hub.scheduler.supported(name, frame.round.job_id, 0, share)
             case "round":
                 job = self.jobs[frame.round.job_id]
                 payload = await execution.contribution(job, frame.round)
                 self.said.append(payload)
                 for chunk in split(payload):
-                    hub.scheduler.contributed(name, frame.round.job_id, chunk)
+                    hub.scheduler.contributed(name, frame.round.job_id, 0, chunk)
             case "ended":
                 execution.forget(frame.ended.job_id)
                 self.jobs.pop(frame.ended.job_id, None)

@@ -34,7 +34,7 @@ PERMIT = f"""
 @id("members")
 @reason_code("member")
 @remedy("ask with an identity of this federation")
-permit (principal, action == Yumen::Action::"query", resource)
+permit (principal, action in [Yumen::Action::"query", Yumen::Action::"statistic"], resource)
 when {{ principal.federation == "{FEDERATION}" }};
 """
 PURPOSES = "purposes:\n- {name: research, meaning: study}\n- {name: 医学研究, meaning: 研究}\n"

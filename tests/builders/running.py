@@ -8,7 +8,7 @@ import pytest
 from yumen_core.errors import PeerError
 from yumen_core.identity import SignedEnvelope
 from yumen_core.identity.envelope import PayloadType
-from yumen_core.jobs.answer import Totals
+from yumen_core.jobs.answer import SumTotals
 from yumen_core.rpc.v1 import job_pb2
 
 from builders.federation import (
@@ -45,7 +45,7 @@ class Running:
         names = self.names if names is None else names
         return site.contribute(self.accepted[site.uri], names, shares)
 
-    def read(self, raw: bytes, shares: Sequence[SignedEnvelope]) -> Totals:
+    def read(self, raw: bytes, shares: Sequence[SignedEnvelope]) -> SumTotals:
         payloads = {name_of(share): share.payload for share in shares}
         return opened(self.job, PLAN, raw, self.names, payloads)
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 from yumen_core.identity import SignedEnvelope
 from yumen_core.jobs.admission import SignedDescriptor
-from yumen_core.jobs.answer import Totals, decode_answer, payload_slots
+from yumen_core.jobs.answer import AnswerShape, SumTotals
 from yumen_core.jobs.rounds import sum_binding, support_digest
 from yumen_core.policy import PolicyBundle
 from yumen_core.rpc.v1 import job_pb2, link_pb2
 from yumen_core.securesum import Adder
-from yumen_core.securesum.contribution import open_sum, total_slots
+from yumen_core.securesum.contribution import open_sum
 from yumen_core.sql import LocalCells, Plan
 from yumen_node.execution import Execution
 from yumen_node.gate import AcceptedJob, Gate, Ruling
 from yumen_node.keys import NodeKeys
 from yumen_node.publication import Publication
-from yumen_node.state import NodeState
+from yumen_node.state import KnownRun, NodeState
 
 from builders.federation import Job, Node, RecordingLog, key_pair, policies
 
@@ -51,10 +51,17 @@ class RecordingState(NodeState):
         self._happened.append(("job", accepted))
 
     def add_part(
-        self, job_id: str, round_name: str, payload: bytes, *, participants: bytes
+        self,
+        job_id: str,
+        run: int,
+        step: str,
+        payload: bytes,
+        *,
+        known: KnownRun,
+        participants: bytes,
     ) -> None:
-        super().add_part(job_id, round_name, payload, participants=participants)
-        self._happened.append(("part", str(round_name)))
+        super().add_part(job_id, run, step, payload, known=known, participants=participants)
+        self._happened.append(("part", str(step)))
 
 
 class Site:
@@ -145,7 +152,7 @@ class Site:
 
 def added(plan: Plan, contributions: Sequence[bytes]) -> bytes:
     """What a coordinator makes of them."""
-    adder = Adder(key_pair().public, total_slots(payload_slots(plan)))
+    adder = Adder(key_pair().public, AnswerShape.of_plan(plan).slots)
     for raw in contributions:
         adder.add(raw)
     return adder.result()
@@ -153,14 +160,15 @@ def added(plan: Plan, contributions: Sequence[bytes]) -> bytes:
 
 def opened(
     job: Job, plan: Plan, raw: bytes, participants: Sequence[str], shares: dict[str, bytes]
-) -> Totals:
+) -> SumTotals:
     """What the requester reads of a sum bound to the payloads of these support shares."""
+    answer = AnswerShape.of_plan(plan)
     sums = open_sum(
         raw,
         keypair=key_pair(),
         job_secret=job.secret,
         binding=sum_binding(job.spec.job_id, participants, support_digest(shares)),
-        payload_slots=payload_slots(plan),
+        payload_slots=answer.payload_slots,
         contributions=len(participants),
     )
-    return decode_answer(plan, sums, len(participants))
+    return answer.decode(sums, len(participants))

@@ -301,11 +301,11 @@ def _other_flags(share: job_pb2.SupportShare) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_other_job, "expected one support share a participant for this job and set, got another"),
-        (_other_node, "expected one support share a participant for this job and set, got another"),
-        (_other_set, "expected one support share a participant for this job and set, got another"),
+        (_other_job, "expected one support share a participant for this job, run and set, got another"),
+        (_other_node, "expected one support share a participant for this job, run and set, got another"),
+        (_other_set, "expected one support share a participant for this job, run and set, got another"),
         (_one_left_out,
-         "expected one support share a participant for this job and set, got another"),
+         "expected one support share a participant for this job, run and set, got another"),
         (_other_flags, f"expected the flags that `{D}` committed to, got other flags"),
         (_short, f"expected 2 flags of `{D}`, got another length"),
         (_unreadable, f"expected flags that `{D}` sealed, got bytes that do not open"),
@@ -362,7 +362,7 @@ def test_the_share_of_another_node(live: Live, li: Asker, d: HandNode) -> None:
         d.decide()
         d.send(support_frame(d.round().job_id, stolen[0]))
 
-    assert failure(li, d, lie).message.endswith(f"for this job and set, got another (at {D})")
+    assert failure(li, d, lie).message.endswith(f"for this job, run and set, got another (at {D})")
 
 
 # Descriptors --------------------------------------------------------------------------------------

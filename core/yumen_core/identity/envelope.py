@@ -36,6 +36,7 @@ class PayloadType(StrEnum):
     NODE_DESCRIPTOR = "application/vnd.yumen.node-descriptor.v1"
     DECISION = "application/vnd.yumen.decision.v1"
     SUPPORT = "application/vnd.yumen.support.v1"
+    ROUND_INPUT = "application/vnd.yumen.round-input.v1"
     RENEWAL = "application/vnd.yumen.renewal.v1"
 
 

@@ -18,11 +18,18 @@ from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs import spec as specs
 from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.descriptor import NodeDescriptor, PublishedTable
+from yumen_core.jobs.runs import (
+    Runs,
+    StatisticRound,
+    runs_of_query,
+    runs_of_statistic,
+    statistic_rounds,
+)
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.log.entry import Value
 from yumen_core.policy.denial import Denial
 from yumen_core.policy.request import GRADES, PolicyRequest
-from yumen_core.sql import Plan, parse
+from yumen_core.sql import Plan, RowsPlan, parse, parse_rows
 
 MAX_DETAIL_BYTES = 48_000  # of a log entry's 65,535; names and digests need the rest
 MAX_LOGGED_DENIALS = 64
@@ -38,10 +45,20 @@ class OpenedJob:
 
 @dataclass(frozen=True)
 class Question:
-    """A job's statement as a plan over the table that all its participants publish."""
+    """A job's statement as a plan over the table that all its participants publish, and its
+    rounds: of a query one, of a statistic those in `rounds`."""
 
-    plan: Plan
+    plan: Plan | RowsPlan
     tables: Mapping[str, PublishedTable]
+    runs: Runs
+    rounds: tuple[StatisticRound, ...] = ()
+
+    @property
+    def aggregates(self) -> frozenset[str]:
+        """What is released: aggregate functions of a query, kinds of rounds of a statistic."""
+        if isinstance(self.plan, Plan):
+            return self.plan.aggregates
+        return frozenset(entry.kind.name for entry in self.rounds)
 
     @property
     def min_nodes(self) -> int:
@@ -103,8 +120,9 @@ def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Quest
 
     1. Every participant publishes the table, with the schema whose digest the job names.
     2. The statement parses to the plan whose digest the job names.
+    3. A statistic's rounds are of known kinds, with arguments that these take.
 
-    Raises `PeerError` (`job_spec`) for 1 and for a digest that differs, `CallError` (`sql_…`) for
+    Raises `PeerError` (`job_spec`) for 1, 3 and a digest that differs, `CallError` (`sql_…`) for
     a statement that is not supported.
     """
     tables: dict[str, PublishedTable] = {}
@@ -120,15 +138,19 @@ def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Quest
                 remedy="ask for the catalogue again; all chosen nodes must publish one schema",
             )
         tables[node] = table
-    schema = next(iter(tables.values())).schema
-    plan = parse(spec.sql, {spec.table: schema})
+    schemas = {spec.table: next(iter(tables.values())).schema}
+    plan = parse(spec.sql, schemas) if spec.statistic is None else parse_rows(spec.sql, schemas)
     if not hmac.compare_digest(plan.digest, spec.plan_digest):
         raise PeerError(
             "job_spec",
             "expected the plan that the job names, got another from the same statement",
             remedy="bring SDK, coordinator and nodes to one version",
         )
-    return Question(plan=plan, tables=tables)
+    if isinstance(plan, Plan):
+        return Question(plan, tables, runs_of_query(plan))
+    assert spec.statistic is not None
+    rounds = statistic_rounds(spec.statistic, plan)
+    return Question(plan, tables, runs_of_statistic(rounds), rounds)
 
 
 def gate_denial(error: YumenError, *, node: str, subject: str = "job") -> Denial:
@@ -170,6 +192,8 @@ def policy_request(
     return PolicyRequest(
         requester=spec.requester,
         decider=decider,
+        operation="query" if spec.statistic is None else "statistic",
+        rounds=asked.runs.most,
         table=spec.table,
         table_grade=max(table_grades, key=GRADES.index),
         purpose=spec.purpose,
@@ -177,7 +201,7 @@ def policy_request(
         filters=asked.plan.filters,
         group_by=asked.plan.group_by,
         group_bands=asked.plan.group_bands,
-        aggregates=asked.plan.aggregates,
+        aggregates=asked.aggregates,
         participants=len(spec.participants),
         min_nodes=spec.min_nodes,
         threshold=min(table.threshold for table in tables.values()),

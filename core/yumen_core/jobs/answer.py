@@ -1,15 +1,16 @@
-"""A node's answer to a query as one vector of integers, and back. Pure.
+"""A node's part of one secure sum as one vector of integers, and back. Pure.
 
     for each cell, for each support    1 where this node stands behind it, else 0
-    for each cell, for each value      the node's exact integer, 0 where it is withheld
+    for each cell, for each value      the node's integer, 0 where it is withheld
 
-Both parties derive the shape from the plan, so no length ever depends on a row.
+All parties derive the shape from the signed job, so no length ever depends on a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,13 @@ from yumen_core.securesum.codec import IntegerCodec
 from yumen_core.securesum.contribution import total_slots
 from yumen_core.securesum.modulus import Slots
 from yumen_core.sql import Plan
+from yumen_core.statistics.layout import Layout
 
 Kept = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Totals:
+class SumTotals:
     """The sums over all participants: `nodes[cell][support]` counts the nodes that stand behind
     it, `values[cell][value]` is the exact total of those nodes."""
 
@@ -31,46 +33,62 @@ class Totals:
     values: list[list[int]]
 
 
-def answer_slots(plan: Plan) -> int:
-    """The slots of a whole contribution to this plan, overhead included."""
-    return total_slots(_codec(plan).slots)
+@dataclass(frozen=True)
+class AnswerShape:
+    """What one sum carries: per cell a flag for each support and an integer for each value, whose
+    widths are (bits, signed)."""
 
+    cells: int
+    supports: int
+    widths: tuple[tuple[int, bool], ...]
 
-def encode_answer(plan: Plan, kept: Kept, values: Sequence[Sequence[int]]) -> Slots:
-    """The payload slots of one node's answer.
+    @classmethod
+    def of_plan(cls, plan: Plan) -> AnswerShape:
+        layout = plan.layout
+        widths = tuple((value.bits, value.signed) for value in layout.values)
+        return cls(layout.cells, layout.supports, widths)
 
-    `kept` is bool[cells, supports]; `values` has cells x values integers, already 0 where they
-    are withheld.
-    """
-    flat = [int(flag) for flag in kept.reshape(-1)]
-    for row in values:
-        flat.extend(row)
-    return _codec(plan).encode(flat)
+    @classmethod
+    def of_layout(cls, layout: Layout) -> AnswerShape:
+        widths = tuple((value.bits, value.signed) for value in layout.values)
+        return cls(layout.cells, len(layout.supports), widths)
 
+    @property
+    def payload_slots(self) -> int:
+        """The slots of an answer without the contribution's overhead."""
+        return self._codec.slots
 
-def decode_answer(plan: Plan, sums: Slots, contributions: int) -> Totals:
-    """The totals behind the payload slots of a sum of `contributions` answers."""
-    layout = plan.layout
-    flat = _codec(plan).decode(sums, contributions)
-    split = layout.cells * layout.supports
-    width = len(layout.values)
-    return Totals(
-        nodes=_rows(flat[:split], layout.cells, layout.supports),
-        values=_rows(flat[split:], layout.cells, width),
-    )
+    @property
+    def slots(self) -> int:
+        """The slots of a whole contribution, overhead included."""
+        return total_slots(self._codec.slots)
 
+    def encode(self, kept: Kept, values: Sequence[Sequence[int]]) -> Slots:
+        """The payload slots of one node's answer.
 
-def payload_slots(plan: Plan) -> int:
-    """The slots of an answer without the contribution's overhead."""
-    return _codec(plan).slots
+        `kept` is bool[cells, supports]; `values` has cells x values integers, already 0 where they
+        are withheld.
+        """
+        flat = [int(flag) for flag in kept.reshape(-1)]
+        for row in values:
+            flat.extend(row)
+        return self._codec.encode(flat)
 
+    def decode(self, sums: Slots, contributions: int) -> SumTotals:
+        """The totals behind the payload slots of a sum of `contributions` answers."""
+        flat = self._codec.decode(sums, contributions)
+        split = self.cells * self.supports
+        return SumTotals(
+            nodes=_rows(flat[:split], self.cells, self.supports),
+            values=_rows(flat[split:], self.cells, len(self.widths)),
+        )
 
-def _codec(plan: Plan) -> IntegerCodec:
-    layout = plan.layout
-    flags = layout.cells * layout.supports
-    bits = [1] * flags + [value.bits for value in layout.values] * layout.cells
-    signed = [False] * flags + [value.signed for value in layout.values] * layout.cells
-    return IntegerCodec(bits, signed)
+    @cached_property
+    def _codec(self) -> IntegerCodec:
+        flags = self.cells * self.supports
+        bits = [1] * flags + [bits for bits, _ in self.widths] * self.cells
+        signed = [False] * flags + [signed for _, signed in self.widths] * self.cells
+        return IntegerCodec(bits, signed)
 
 
 def _rows(flat: list[int], rows: int, width: int) -> list[list[int]]:

@@ -1,6 +1,6 @@
 """The life of a job as a pure state machine: an event comes in, a new job and effects go out.
 
-    submitted ─► deciding ─► running (support round, then sum round) ─► succeeded
+    submitted ─► deciding ─► running (support step, then sum) ─► succeeded
                     │            │
                     ▼            ▼
         denied, insufficient_nodes   node_lost, failed          cancelled and expired from anywhere
@@ -8,6 +8,10 @@
 The shell stores the new job before it carries out an effect, so a coordinator that was killed
 carries on from there (`restarted`): nodes are asked again as they reconnect and answer a repeated
 request with the bytes they sent before, so repeating is safe.
+
+A query is one run: its sum is its result. A statistic has several: after each sum it waits for its
+requester, who starts the next run or says that it is complete. Which run may follow which is checked
+before an event is made (`runs`); the set of participants is the same for all of them.
 
 A node that never answers cannot hold a job: every phase has a deadline, and `Tick` ends it.
 """
@@ -46,10 +50,11 @@ _OPEN = frozenset({State.SUBMITTED, State.DECIDING, State.AWAITING_APPROVAL, Sta
 
 
 class Round(StrEnum):
-    """The rounds of a query, in order."""
+    """The steps of a run, in order; `input` is the wait for the requester between two runs."""
 
     SUPPORT = "support"
     SUM = "sum"
+    INPUT = "input"
 
 
 class Step(StrEnum):
@@ -66,7 +71,8 @@ class Step(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """How long each phase may take, in milliseconds."""
+    """How long each phase may take, in milliseconds; `round_ms` also bounds the wait for a
+    requester between two runs."""
 
     decision_ms: int = 15_000
     round_ms: int = 120_000
@@ -74,7 +80,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the coordinator sees it. `participants` is empty until the set is fixed, once."""
+    """A job as the coordinator sees it. `participants` is empty until the set is fixed, once.
+
+    `runs` names the round of each secure sum so far, `supported` says whether the present run began with a support step. `code` is the error that ended the job, where
+    a party named one.
+    """
 
     job_id: str
     min_nodes: int
@@ -86,6 +96,15 @@ class Job:
     deadline_ms: int = 0
     reason: str = ""
     denials: tuple[Denial, ...] = ()
+    statistic: bool = False
+    runs: tuple[str, ...] = ()
+    supported: bool = True
+    code: str = ""
+
+    @property
+    def run(self) -> int:
+        """The present run, from 0."""
+        return max(len(self.runs) - 1, 0)
 
     def at(self, *steps: Step) -> tuple[str, ...]:
         """The nodes that stand at one of `steps`, sorted."""
@@ -127,7 +146,7 @@ class NodeAbsent:
 
 @dataclass(frozen=True)
 class RoundDone:
-    """The node's part of `round` has arrived and is acceptable."""
+    """The node's part of the present run's `round` has arrived and is acceptable."""
 
     node: str
     round: Round
@@ -139,6 +158,21 @@ class NodeFailed:
 
     node: str
     message: str
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class NextRun:
+    """The requester's input for the next run has been verified: run the round `name`, with or
+    without a support step."""
+
+    name: str
+    support: bool
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The requester needs no further run."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +187,7 @@ class Tick:
 
 Event = (
     Admitted | Refused | NodeAccepted | NodeDenied | NodeAbsent | RoundDone | NodeFailed
-    | Cancelled | Tick
+    | NextRun | Completed | Cancelled | Tick
 )  # fmt: skip
 
 
@@ -181,7 +215,12 @@ class Finish:
     """The job has ended: tell the requester and the nodes, keep the result if there is one."""
 
 
-Effect = Propose | StartRound | Finish
+@dataclass(frozen=True)
+class Release:
+    """A run of a statistic is complete: its sum is the requester's."""
+
+
+Effect = Propose | StartRound | Release | Finish
 
 
 # Transitions ----------------------------------------------------------------------------------
@@ -209,14 +248,21 @@ def advance(
             return _on_answer(job, event, now_ms, limits)
         case RoundDone(node, round_):
             return _on_part(job, node, round_, now_ms, limits)
-        case NodeFailed(node, message) if job.state is State.RUNNING and node in job.participants:
+        case NodeFailed(node, message, code) if (
+            job.state is State.RUNNING and node in job.participants
+        ):
+            job = replace(job, code=code)
             return _end(job, State.FAILED, f"{message[:MAX_REASON_CHARS]} (at {node})")
+        case NextRun(name, support) if job.round is Round.INPUT:
+            return _next_run(job, name, support, now_ms, limits)
+        case Completed() if job.round is Round.INPUT:
+            return _end(job, State.SUCCEEDED, "")
         case NodeFailed(node, message) if job.state is State.DECIDING:
             denied = NodeDenied(node, (_failure(node, message[:MAX_REASON_CHARS]),))
             return _on_answer(job, denied, now_ms, limits)
         case NodeAbsent(node) if job.state is State.RUNNING and node in job.participants:
-            if job.steps[node] is Step.CONTRIBUTED:  # nothing more is needed of it
-                return job, ()
+            if job.steps[node] is Step.CONTRIBUTED and not job.statistic:
+                return job, ()  # nothing more is needed of it
             return _lost(job, (node,), "its connection was lost and did not come back")
         case _:
             return job, ()
@@ -230,9 +276,9 @@ def fail(job: Job, reason: str) -> Job:
 def restarted(job: Job, *, now_ms: int, limits: Limits) -> Job:
     """The job after the coordinator was started again, with its phase's time anew.
 
-    What nodes had sent in a round was in memory only, so a running job goes back to its first
-    round with the participants it had: the set is never fixed twice. Every node then sends the
-    same bytes again.
+    What nodes had sent in a run was in memory only, so a running job goes back to the first step
+    of its present run with the participants it had: the set is never fixed twice. Every node then
+    sends the same bytes again.
     """
     if job.state.ended:
         return job
@@ -240,8 +286,7 @@ def restarted(job: Job, *, now_ms: int, limits: Limits) -> Job:
     job = replace(job, deadline_ms=min(now_ms + phase_ms, job.expires_at_ms))
     if job.state is not State.RUNNING:
         return job
-    back = dict.fromkeys(job.participants, Step.ACCEPTED)
-    return replace(job, round=Round.SUPPORT, steps={**job.steps, **back})
+    return _at_first_step(job)
 
 
 def _on_answer(
@@ -304,11 +349,30 @@ def _on_part(
     job = replace(job, steps={**job.steps, node: done})
     if any(job.steps[name] is not done for name in job.participants):
         return job, ()
-    if round_ is Round.SUM:
+    if round_ is Round.SUM and not job.statistic:
         return _end(job, State.SUCCEEDED, "")
+    if round_ is Round.SUM:
+        deadline = min(now_ms + limits.round_ms, job.expires_at_ms)
+        return replace(job, round=Round.INPUT, deadline_ms=deadline), (Release(),)
     deadline = min(now_ms + limits.round_ms, job.expires_at_ms)
     job = replace(job, round=Round.SUM, deadline_ms=deadline)
     return job, (StartRound(Round.SUM, job.participants, job.participants),)
+
+
+def _next_run(
+    job: Job, name: str, support: bool, now_ms: int, limits: Limits
+) -> tuple[Job, tuple[Effect, ...]]:
+    deadline = min(now_ms + limits.round_ms, job.expires_at_ms)
+    job = replace(job, runs=(*job.runs, name), supported=support, deadline_ms=deadline)
+    job = _at_first_step(job)
+    assert job.round is not None
+    return job, (StartRound(job.round, job.participants, job.participants),)
+
+
+def _at_first_step(job: Job) -> Job:
+    """The present run from its beginning: nobody has sent anything of it."""
+    round_, step = (Round.SUPPORT, Step.ACCEPTED) if job.supported else (Round.SUM, Step.SUPPORTED)
+    return replace(job, round=round_, steps={**job.steps, **dict.fromkeys(job.participants, step)})
 
 
 def _on_time(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, ...]]:
@@ -320,6 +384,8 @@ def _on_time(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, 
         return _end(job, State.FAILED, "the coordinator stopped before it had decided on the job")
     if job.state is State.DECIDING:
         return _decide(job, now_ms, limits.round_ms)  # who stands at `asked` still is late
+    if job.round is Round.INPUT:
+        return _end(job, State.EXPIRED, "the requester sent no further round in time")
     waiting = tuple(
         n
         for n in job.participants

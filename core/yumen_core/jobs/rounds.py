@@ -1,10 +1,4 @@
-"""What each round's masks and tags are bound to. Pure.
-
-Masks cancel only among nodes that agree on the binding, so whatever enters it cannot be told to
-two nodes in two ways. The sum is bound to the support shares themselves: a node that showed one
-share to some and another to others, so that they disagree on which cells to release, leaves a sum
-that nobody can read.
-"""
+"""What masks, seals and tags of one run are bound to."""
 
 from __future__ import annotations
 
@@ -20,14 +14,20 @@ def participants_binding(job_id: str, participants: Sequence[str]) -> bytes:
     return binding(job_id, "participants", participants)
 
 
-def support_binding(job_id: str, participants: Sequence[str]) -> bytes:
-    """What the support round's masks and seals are bound to: 32 bytes."""
-    return binding(job_id, Round.SUPPORT, participants)
+def support_binding(
+    job_id: str, participants: Sequence[str], *, run: int = 0, inputs: bytes = b""
+) -> bytes:
+    """What a support step's seals are bound to: 32 bytes. `inputs` is the digest of the run's
+    signed input, empty where it has none."""
+    return binding(job_id, f"{Round.SUPPORT}/{run}/{inputs.hex()}", participants)
 
 
-def sum_binding(job_id: str, participants: Sequence[str], supports: bytes) -> bytes:
-    """What the sum's masks and tags are bound to; `supports` is `support_digest`'s: 32 bytes."""
-    return binding(job_id, f"{Round.SUM}/{supports.hex()}", participants)
+def sum_binding(
+    job_id: str, participants: Sequence[str], supports: bytes, *, run: int = 0, inputs: bytes = b""
+) -> bytes:
+    """What a sum's masks and tags are bound to: 32 bytes. `supports` is `support_digest`'s, empty
+    where the run had no support step."""
+    return binding(job_id, f"{Round.SUM}/{run}/{inputs.hex()}/{supports.hex()}", participants)
 
 
 def support_digest(shares: Mapping[str, bytes]) -> bytes:

@@ -16,6 +16,7 @@ from yumen_core.errors import PeerError
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.job_id import check_job_id
 from yumen_core.rpc.v1 import job_pb2
+from yumen_core.statistics.statistic import Statistic, parse_statistic
 
 PAYLOAD_TYPE = "application/vnd.yumen.job-spec.v1"
 MAX_BYTES = 1 << 20
@@ -40,7 +41,11 @@ class Participant:
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A signed job. Times are milliseconds since the Unix epoch; digests are SHA-256."""
+    """A signed job. Times are milliseconds since the Unix epoch; digests are SHA-256.
+
+    `sql` is a query's statement, or the statement of the rows of `statistic`, where there is one;
+    `plan_digest` is of the plan that every party derives from it.
+    """
 
     job_id: str
     requester: Identity
@@ -55,6 +60,12 @@ class JobSpec:
     issued_at_ms: int
     expires_at_ms: int
     dry_run: bool = False
+    statistic: Statistic | None = None
+
+    @property
+    def method(self) -> str:
+        """What the author of a statistic calls it; empty for a query."""
+        return "" if self.statistic is None else self.statistic.method
 
     @property
     def federation(self) -> str:
@@ -83,7 +94,6 @@ class JobSpec:
             purpose=self.purpose,
             table=self.table,
             schema_digest=self.schema_digest,
-            query=job_pb2.SqlQuery(sql=self.sql, plan_digest=self.plan_digest),
             min_nodes=self.min_nodes,
             suite=job_pb2.SUITE_BFV,
             public_key_digest=self.public_key_digest,
@@ -91,6 +101,12 @@ class JobSpec:
             expires_at_ms=self.expires_at_ms,
             dry_run=self.dry_run,
         )
+        if self.statistic is None:
+            message.query.sql = self.sql
+            message.query.plan_digest = self.plan_digest
+        else:
+            message.statistic.body = self.statistic.to_bytes()
+            message.statistic.plan_digest = self.plan_digest
         for entry in sorted(self.participants, key=lambda p: p.node.uri):
             message.participants.add(
                 node=entry.node.uri,
@@ -150,21 +166,31 @@ def _message(payload: bytes) -> job_pb2.JobSpec:
 
 def _spec(message: job_pb2.JobSpec, signer: Identity) -> JobSpec:
     participants = _participants(message)
+    statistic, sql, plan_digest = _operation(message)
     return JobSpec(
         job_id=message.job_id,
         requester=signer,
         purpose=message.purpose,
         table=message.table,
         schema_digest=message.schema_digest,
-        sql=message.query.sql,
-        plan_digest=message.query.plan_digest,
+        sql=sql,
+        plan_digest=plan_digest,
         participants=participants,
         min_nodes=message.min_nodes,
         public_key_digest=message.public_key_digest,
         issued_at_ms=message.issued_at_ms,
         expires_at_ms=message.expires_at_ms,
         dry_run=message.dry_run,
+        statistic=statistic,
     )
+
+
+def _operation(message: job_pb2.JobSpec) -> tuple[Statistic | None, str, bytes]:
+    """The statistic, if it is one, the statement, and the digest of its plan."""
+    if message.WhichOneof("operation") == "statistic":
+        statistic = parse_statistic(message.statistic.body)
+        return statistic, statistic.sql, message.statistic.plan_digest
+    return None, message.query.sql, message.query.plan_digest
 
 
 def _malformed(message: str) -> PeerError:
@@ -191,13 +217,18 @@ def _check_requester(message: job_pb2.JobSpec, signer: Identity) -> None:
 
 
 def _check_texts(message: job_pb2.JobSpec) -> None:
-    if message.WhichOneof("operation") != "query":
-        raise _malformed("expected an operation that this version knows (query), got none")
-    for what, text, limit in (
+    operation = message.WhichOneof("operation")
+    if operation not in ("query", "statistic"):
+        raise _malformed(
+            "expected an operation that this version knows (query, statistic), got none"
+        )
+    texts = [
         ("a purpose", message.purpose, MAX_PURPOSE_CHARS),
         ("a table name", message.table, 200),
-        ("a statement", message.query.sql, MAX_SQL_BYTES),
-    ):
+    ]
+    if operation == "query":
+        texts.append(("a statement", message.query.sql, MAX_SQL_BYTES))
+    for what, text, limit in texts:
         if not text.strip() or len(text.encode()) > limit * 4 or len(text) > limit:
             raise _malformed(f"expected {what} of 1 to {limit} characters, got one of {len(text)}")
     for char in message.purpose + message.table:
@@ -208,7 +239,7 @@ def _check_texts(message: job_pb2.JobSpec) -> None:
 def _check_digests(message: job_pb2.JobSpec) -> None:
     if message.suite != job_pb2.SUITE_BFV:
         raise _malformed(f"expected suite bfv, got suite number {message.suite}")
-    digests = [message.schema_digest, message.query.plan_digest]
+    digests = [message.schema_digest, _operation(message)[2]]
     if not message.dry_run:
         digests.append(message.public_key_digest)
     if any(len(value) != _DIGEST_BYTES for value in digests):

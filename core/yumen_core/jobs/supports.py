@@ -11,7 +11,6 @@ from yumen_core.errors import PeerError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Role
-from yumen_core.jobs.rounds import support_binding
 from yumen_core.rpc.v1 import job_pb2
 
 MAX_SHARE_BYTES = 4 << 20
@@ -32,12 +31,13 @@ def open_share(
     job_id: str,
     spec_digest: bytes,
     participants: Sequence[str],
+    binding: bytes,
     membership: Membership,
 ) -> SignedShare:
-    """Verify a share's signature and that it is of this job and this participant set.
+    """Verify a share's signature and that it is of this job, this run and this participant set.
 
-    1. A node signed it (`open_envelope`). 2. It names the job, the signed job's digest, the set
-    and its signer. 3. It has flags for each participant and for nobody else.
+    `binding` is `rounds.support_binding`'s. 1. A node signed it (`open_envelope`). 2. It names the
+    job, the signed job's digest, the binding and its signer. 3. It has flags for each participant and for nobody else.
 
     Raises `PeerError` (`round` and what `open_envelope` raises).
     """
@@ -57,14 +57,14 @@ def open_share(
     same = (
         share.job_id == job_id
         and share.spec_digest == spec_digest
-        and share.participants_digest == support_binding(job_id, participants)
+        and share.participants_digest == binding
         and share.node == opened.identity.uri
         and sorted(share.sealed) == list(participants)
     )
     if not same:
         raise PeerError(
             "round",
-            "expected one support share a participant for this job and set, got another",
+            "expected one support share a participant for this job, run and set, got another",
             node=opened.identity.uri,
         )
     return SignedShare(share.node, share, opened.payload)

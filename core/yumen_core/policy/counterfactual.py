@@ -20,7 +20,7 @@ MAX_COLUMNS_TRIED = 20_000
 MIN_EVALUATIONS = 20
 
 # Kinds of change in the order in which they are tried; see docs/policies.md.
-KINDS = ("purpose", "columns", "nodes", "grouping", "suite")
+KINDS = ("purpose", "columns", "nodes", "grouping", "suite", "operation")
 
 # How many numbers are tried for min_nodes and for participants, and the largest.
 _MAX_NODE_NUMBERS = 16
@@ -121,6 +121,10 @@ def _changes(
             other = replace(request, suite=name)
             words = f"use the suite `{name}`"
             yield Change("suite", other, "suite", request.suite, name, words)
+    if request.operation == "statistic":
+        other = replace(request, operation="query", rounds=1)
+        words = "ask for one aggregate in SQL, or ask the operator to permit statistics"
+        yield Change("operation", other, "operation", "statistic", "query", words)
 
 
 def _column_changes(request: PolicyRequest) -> Iterator[Change]:

@@ -12,7 +12,6 @@ import cedarpy
 from yumen_core.policy.request import PolicyRequest
 
 _ERRED = re.compile(r"`(policy[0-9]+)`")
-_ACTION = {"type": "Yumen::Action", "id": "query"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Evaluator:
         """Decide `request`. Never raises for what the policies or the facts hold: it refuses."""
         call = {
             "principal": request.principal_uid(),
-            "action": _ACTION,
+            "action": {"type": "Yumen::Action", "id": request.operation},
             "resource": request.resource_uid(),
             "context": request.context(purpose_registered=purpose_registered),
         }

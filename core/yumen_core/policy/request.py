@@ -12,6 +12,7 @@ from yumen_core.errors import CallError
 from yumen_core.identity.names import Identity, Role
 
 GRADES = ("general", "important", "core")
+OPERATIONS = ("query", "statistic")
 
 MAX_COLUMNS = 2000
 MAX_TEXT_CHARS = 256
@@ -23,17 +24,17 @@ MAX_TIME_MS = 253_402_300_799_999
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyRequest:
-    """One aggregate query, put to a policy by the party that decides.
+    """One job, a query or a statistic, put to a policy by the party that decides.
 
     Every field comes from verified certificates, from the plan that the deciding party derived
     itself, and from its own configuration and clock; only `purpose` is the requester's word.
 
-    `requester` is a user, `decider` the coordinator or the node that decides. `table_grade` is the
-    strictest grade of the table. `columns` maps every touched column to its grade; `filters`
-    (WHERE), `group_by` (keys by exact value) and `group_bands` (keys in CASE bands) are among
-    them. `aggregates` are the plan's names, such as `avg`. `participants` counts the nodes named,
-    `min_nodes` the fewest with which the job goes on, `threshold` the rows behind a released
-    cell. Times are milliseconds since the Unix epoch.
+    `requester` is a user, `decider` the coordinator or the node that decides. `operation` is what
+    the job asks, `rounds` its most secure sums. `table_grade` is the strictest grade of the table.
+    `columns` maps every touched column to its grade; `filters` (WHERE), `group_by` (keys by exact
+    value) and `group_bands` (keys in CASE bands) are among them. `aggregates` are the plan's names,
+    such as `avg`, or the kinds of a statistic's rounds, such as `glm`. `participants` counts the nodes named, `min_nodes` the fewest with which the job goes
+    on, `threshold` the rows behind a released cell. Times are milliseconds since the Unix epoch.
 
     Raises `CallError` ("argument") for a grade that is not known, a key that `columns` lacks, or a
     value out of its range: a fact that cannot be right is never put to a policy.
@@ -41,6 +42,8 @@ class PolicyRequest:
 
     requester: Identity
     decider: Identity
+    operation: str = "query"
+    rounds: int = 1
     table: str
     table_grade: str
     purpose: str
@@ -61,7 +64,11 @@ class PolicyRequest:
         object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
         self._check_parties()
         self._check_columns()
-        for name in ("participants", "min_nodes", "threshold"):
+        if self.operation not in OPERATIONS:
+            raise _argument(
+                f"expected an operation of {', '.join(OPERATIONS)}, got `{self.operation}`"
+            )
+        for name in ("participants", "min_nodes", "threshold", "rounds"):
             _check_range(name, getattr(self, name), 0, MAX_LONG)
         for name in ("now_ms", "expires_at_ms"):
             _check_range(name, getattr(self, name), MIN_TIME_MS, MAX_TIME_MS)
@@ -79,6 +86,7 @@ class PolicyRequest:
             "groupBy": sorted(self.group_by),
             "groupBands": sorted(self.group_bands),
             "aggregates": sorted(self.aggregates),
+            "rounds": self.rounds,
             "participants": self.participants,
             "minNodes": self.min_nodes,
             "threshold": self.threshold,

@@ -3,8 +3,9 @@
 from yumen_core.sql.finish import Answer, finish
 from yumen_core.sql.local import LocalCells, local_cells, local_sql, needs_centring
 from yumen_core.sql.plan import Layout, Plan, Support, Value
+from yumen_core.sql.rows import RowsPlan, RowVariable, read_rows, rows_sql
 from yumen_core.sql.schema import Column, ColumnType, Grade, TableSchema
-from yumen_core.sql.select import NODES_COLUMN, parse
+from yumen_core.sql.select import NODES_COLUMN, parse, parse_rows
 from yumen_core.sql.storage import storage_type
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Layout",
     "LocalCells",
     "Plan",
+    "RowVariable",
+    "RowsPlan",
     "Support",
     "TableSchema",
     "Value",
@@ -24,5 +27,8 @@ __all__ = [
     "local_sql",
     "needs_centring",
     "parse",
+    "parse_rows",
+    "read_rows",
+    "rows_sql",
     "storage_type",
 ]

@@ -35,7 +35,7 @@ from yumen_core.sql.floats import (
     products,
     whole,
 )
-from yumen_core.sql.plan import Behind, Plan, SumKind, Value
+from yumen_core.sql.plan import Behind, Key, Plan, SumKind, Value
 from yumen_core.sql.render import render, render_key
 from yumen_core.sql.storage import identifier
 
@@ -110,22 +110,25 @@ def local_cells(
     return LocalCells(supports, values)
 
 
+def key_places(key: Key) -> dict[object, int]:
+    """The position of each value of a key as `render_key` gives it; NULL (None) comes last."""
+    held: Iterable[object] = range(len(key.domain))
+    if isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.INTEGER:
+        held = key.domain
+    elif isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.BOOLEAN:
+        held = [int(value) for value in key.domain]
+    places: dict[object, int] = {value: at for at, value in enumerate(held)}
+    if key.nullable:
+        places[None] = len(key.domain)
+    return places
+
+
 class _Numbering:
     """From keys as held to the number of the cell; None where a key is outside its domain."""
 
     def __init__(self, plan: Plan) -> None:
-        self._places: list[dict[object, int]] = []
+        self._places = [key_places(key) for key in plan.keys]
         self._sizes = [key.positions for key in plan.keys]
-        for key in plan.keys:
-            held: Iterable[object] = range(len(key.domain))
-            if isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.INTEGER:
-                held = key.domain
-            elif isinstance(key.expr, ColumnRef) and key.expr.kind is Kind.BOOLEAN:
-                held = [int(value) for value in key.domain]
-            places: dict[object, int] = {value: at for at, value in enumerate(held)}
-            if key.nullable:
-                places[None] = len(key.domain)
-            self._places.append(places)
 
     def cell(self, held: Sequence[object]) -> int | None:
         number = 0

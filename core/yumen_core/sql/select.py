@@ -20,6 +20,7 @@ from yumen_core.sql.layout import Asked, build_layout, check_summable
 from yumen_core.sql.operators import TypeFault
 from yumen_core.sql.pairs import SQUARES
 from yumen_core.sql.plan import Function, Key, Ordering, Output, Plan
+from yumen_core.sql.rows import MAX_VARIABLES, RowsPlan, RowVariable, row_variable
 from yumen_core.sql.scalar import AGGREGATES, Reader, RowReader, identifier, near, only
 from yumen_core.sql.schema import TableSchema
 from yumen_core.sql.source import Source
@@ -54,6 +55,48 @@ def parse(sql: str, catalogue: Mapping[str, TableSchema]) -> Plan:
     _check_parts(source, select)
     schema, alias = _table(source, select, catalogue)
     return _Builder(source, select, schema, alias).plan()
+
+
+def parse_rows(sql: str, catalogue: Mapping[str, TableSchema]) -> RowsPlan:
+    """What a statistic reads: `SELECT expression AS name, ... FROM table WHERE ...`, without an
+    aggregate. Every expression has a number or known levels; names differ.
+
+    Raises `CallError` as `parse` does.
+    """
+    source = Source(sql)
+    select = source.tree
+    for name in ("group", "having", "order", "limit", "offset"):
+        clause = select.args.get(name)
+        if clause is not None:
+            raise source.unsupported(clause, "a statistic's rows are one SELECT with WHERE")
+    _check_parts(source, select)
+    schema, alias = _table(source, select, catalogue)
+    reader = RowReader(source, schema, alias)
+    variables: list[RowVariable] = []
+    for written, node in map(_item, select.expressions):
+        if isinstance(node, exp.Star):
+            raise source.unsupported(node, "name the expressions")
+        expr = reader.read(node)
+        variables.append(row_variable(written or name_of(expr, (), ()), expr))
+    if len(variables) > MAX_VARIABLES:
+        raise CallError(
+            "sql_too_large", f"expected at most {MAX_VARIABLES} variables, got {len(variables)}"
+        )
+    if len({variable.name for variable in variables}) != len(variables):
+        raise CallError("sql_unsupported", "expected variables with distinct names, got one twice")
+    where = select.args.get("where")
+    condition: Expr | None = None
+    if where is not None:
+        only(source, where, "this")
+        condition = reader.read(where.this)
+        chosen = condition
+        reader.typed(where.this, lambda: _boolean(chosen), ())
+    return RowsPlan(schema, condition, tuple(variables))
+
+
+def _boolean(expr: Expr) -> Expr:
+    operators.need_boolean(expr, "WHERE")
+    return expr
 
 
 class _OutputReader(Reader):

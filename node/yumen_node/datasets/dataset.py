@@ -12,8 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
+import numpy as np
 from yumen_core.errors import StateError
-from yumen_core.sql import LocalCells, Plan, TableSchema, local_cells, local_sql, needs_centring
+from yumen_core.sql import (
+    LocalCells,
+    Plan,
+    RowsPlan,
+    TableSchema,
+    local_cells,
+    local_sql,
+    needs_centring,
+    read_rows,
+    rows_sql,
+)
+from yumen_core.statistics.rows import Rows
 
 from yumen_node.datasets.declaration import TableDeclaration
 from yumen_node.datasets.loading import TABLE, load_rows
@@ -79,6 +91,19 @@ class Dataset:
             if centred:
                 rows = cursor.execute(local_sql(plan, TABLE, centred=True)).fetchall()
         return local_cells(plan, rows, centred=centred)
+
+    def rows(self, plan: RowsPlan, *, timeout_s: float) -> Rows:
+        """The rows that a statistic is computed over. They stay in this process.
+
+        Raises as `cells`.
+        """
+        if plan.schema.digest != self.schema.digest:
+            raise StateError("state", f"expected a plan of the table `{self.schema.name}` as held")
+        with self._cursor(timeout_s) as cursor:
+            fetched = cursor.execute(rows_sql(plan, TABLE)).fetchnumpy()
+        columns = {name: c for name, c in fetched.items() if isinstance(c, np.ndarray)}
+        numbers, codes = read_rows(plan, columns)
+        return Rows(len(columns["c0"]), numbers, codes)
 
     def close(self) -> None:
         """Drop the rows from memory."""

@@ -8,13 +8,7 @@ from builders.federation import heart_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from yumen_core.errors import CallError, PeerError
-from yumen_core.jobs.answer import (
-    Totals,
-    answer_slots,
-    decode_answer,
-    encode_answer,
-    payload_slots,
-)
+from yumen_core.jobs.answer import AnswerShape, SumTotals
 from yumen_core.securesum import T
 from yumen_core.securesum.contribution import total_slots
 from yumen_core.sql import Column, ColumnType, Plan, TableSchema, parse
@@ -75,12 +69,12 @@ def test_sums_of_answers_decode_to_the_totals(
 ) -> None:
     plan, kept, values = drawn
     layout = plan.layout
-    total = np.zeros(payload_slots(plan), dtype=np.uint64)
+    total = np.zeros(AnswerShape.of_plan(plan).payload_slots, dtype=np.uint64)
     for keep, rows in zip(kept, values, strict=True):
-        slots = encode_answer(plan, keep, rows)
+        slots = AnswerShape.of_plan(plan).encode(keep, rows)
         assert slots.shape == total.shape  # no length depends on a row
         total = (total + slots) % np.uint64(T)
-    assert decode_answer(plan, total, len(kept)) == Totals(
+    assert AnswerShape.of_plan(plan).decode(total, len(kept)) == SumTotals(
         nodes=np.sum(kept, axis=0, dtype=int).tolist(),
         values=[
             [sum(rows[cell][i] for rows in values) for i in range(len(layout.values))]
@@ -91,16 +85,16 @@ def test_sums_of_answers_decode_to_the_totals(
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_contribution_is_the_payload_and_its_overhead(plan: Plan) -> None:
-    assert answer_slots(plan) == total_slots(payload_slots(plan))
+    assert AnswerShape.of_plan(plan).slots == total_slots(AnswerShape.of_plan(plan).payload_slots)
 
 
 def test_a_value_beyond_its_width_is_refused() -> None:
     plan = heart_plan("SELECT COUNT(*) FROM heart")
     with pytest.raises(CallError, match=r"expected value 1 from 0 to 1099511627775, got one"):
-        encode_answer(plan, np.array([[True]]), [[1 << 40]])
+        AnswerShape.of_plan(plan).encode(np.array([[True]]), [[1 << 40]])
 
 
 def test_more_supports_than_nodes_are_refused() -> None:
     plan = heart_plan("SELECT COUNT(*) FROM heart")
     with pytest.raises(PeerError, match="expected slots within 3 contributions, got one beyond"):
-        decode_answer(plan, np.array([4, 30], dtype=np.uint64), 3)
+        AnswerShape.of_plan(plan).decode(np.array([4, 30], dtype=np.uint64), 3)

@@ -156,7 +156,7 @@ BAD: list[tuple[str, Edit, str, str]] = [
     ("a path for an id", put(job_id="../" * 40), "job_spec",
      f"expected a job id that is a UUIDv7, got `{('../' * 40)[:64]}`"),
     ("no operation", lambda m: m.ClearField("query"), "job_spec",
-     "expected an operation that this version knows (query), got none"),
+     "expected an operation that this version knows (query, statistic), got none"),
     ("no purpose", put(purpose=""), "job_spec",
      "expected a purpose of 1 to 200 characters, got one of 0"),
     ("a blank purpose", put(purpose=" \t"), "job_spec",

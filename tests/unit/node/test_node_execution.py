@@ -18,7 +18,7 @@ from yumen_core.errors import PeerError, StateError
 from yumen_core.identity import SignedEnvelope
 from yumen_core.identity.envelope import PayloadType
 from yumen_core.identity.membership import Membership
-from yumen_core.jobs.answer import Totals
+from yumen_core.jobs.answer import SumTotals
 from yumen_core.jobs.rounds import support_binding
 from yumen_core.log import Act
 from yumen_core.rpc.v1 import job_pb2
@@ -26,7 +26,7 @@ from yumen_core.rpc.v1 import job_pb2
 Ask = Callable[..., Job]
 
 
-def whole(sites: list[Site], li: Membership) -> Totals:
+def whole(sites: list[Site], li: Membership) -> SumTotals:
     """A job over all of `sites` from proposal to answer."""
     made = Running(sites, job_for(li, [site.published() for site in sites], min_nodes=3))
     shares = made.shares()
@@ -40,7 +40,7 @@ def test_three_nodes_answer_and_only_the_total_is_read(run: Running) -> None:
     shares = run.shares()
     parts = [run.part(site, shares) for site in run.sites]
     found = run.read(added(PLAN, parts), shares)
-    assert found == Totals(nodes=[[3], [3]], values=[[90, 90 * AGE], [120, 120 * AGE]])
+    assert found == SumTotals(nodes=[[3], [3]], values=[[90, 90 * AGE], [120, 120 * AGE]])
     assert all(site.rows.asked == 1 for site in run.sites)  # counted once for both rounds
 
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_logged_does_not_leave(
     monkeypatch.setattr(site.log, "record", closed)
     with pytest.raises(StateError, match="the log is closed"):
         run.part(site, shares)
-    assert site.state.part(run.job.spec.job_id, "sum") is None
+    assert site.state.part(run.job.spec.job_id, 0, "sum") is None
 
 
 def test_asked_again_it_sends_the_same_bytes_also_after_a_restart(run: Running) -> None:
@@ -161,7 +161,7 @@ def test_a_set_that_the_job_does_not_allow(
     site = sites[0]
     found = refused(lambda: made.share(site, names(made.names)))
     assert found == message.format(site.uri)
-    assert site.state.part(made.job.spec.job_id, "support") is None
+    assert site.state.part(made.job.spec.job_id, 0, "support") is None
     known = site.state.job(made.job.spec.job_id)
     assert known is not None
     assert known.participants is None  # a refused set is not fixed
@@ -205,14 +205,14 @@ def test_an_ended_job_has_no_more_rounds(run: Running) -> None:
 
 def test_a_table_that_is_no_longer_there(run: Running) -> None:
     site = run.sites[0]
-    site.execution._datasets = {}
+    site.execution._computing._datasets = {}
     with pytest.raises(StateError, match="expected table `heart`, got none"):
         run.share(site)
 
 
 # The support shares -----------------------------------------------------------------------------
 
-ANOTHER = "expected one support share a participant for this job and set, got another"
+ANOTHER = "expected one support share a participant for this job, run and set, got another"
 
 
 def test_a_sum_before_the_supports(run: Running) -> None:
@@ -272,7 +272,7 @@ def test_shares_for_another_job_set_or_node(run: Running, ask: Ask) -> None:
         edited(other, shares[1], sealed=dict.fromkeys([*run.names, "nobody"], b"x")),
     ):
         assert refused(lambda bad=bad: run.part(site, [shares[0], bad, shares[2]])) == ANOTHER
-    assert site.state.part(run.job.spec.job_id, "sum") is None
+    assert site.state.part(run.job.spec.job_id, 0, "sum") is None
 
 
 def foreign_id(share: SignedEnvelope) -> str:
@@ -336,4 +336,4 @@ def test_rows_that_went_between_the_rounds(run: Running, counts: tuple[int, int]
     site.restart()
     with pytest.raises(StateError, match="expected the rows of the support round"):
         run.part(site, shares)
-    assert site.state.part(run.job.spec.job_id, "sum") is None
+    assert site.state.part(run.job.spec.job_id, 0, "sum") is None

@@ -15,13 +15,13 @@ from builders.site import AGE, Site, added
 from yumen_core.errors import PeerError
 from yumen_core.identity import SignedEnvelope
 from yumen_core.identity.membership import Membership
-from yumen_core.jobs.answer import encode_answer, payload_slots
+from yumen_core.jobs.answer import AnswerShape
 from yumen_core.jobs.rounds import sum_binding, support_binding, support_digest
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum import SLOTS, Adder, SealedFlags, T, seal_flags
 from yumen_core.securesum.bfv import encrypt
 from yumen_core.securesum.ciphertext import HEADER_BYTES, header
-from yumen_core.securesum.contribution import contribute, total_slots
+from yumen_core.securesum.contribution import contribute
 from yumen_core.securesum.public_key import Q
 from yumen_node.gate import AcceptedJob
 
@@ -77,7 +77,7 @@ class Colluder:
         empty = np.zeros((PLAN.layout.cells, PLAN.layout.supports), dtype=bool)
         nothing = [[0] * len(PLAN.layout.values)] * PLAN.layout.cells
         return contribute(
-            encode_answer(PLAN, empty, nothing),
+            AnswerShape.of_plan(PLAN).encode(empty, nothing),
             public=key_pair().public,
             mask_key=self.site.node.mask,
             own_name=self.site.uri,
@@ -196,7 +196,7 @@ def test_one_honest_nodes_part_shows_nothing_even_to_all_the_others(thin: Runnin
     hostile = Colluder(third, thin)
     shares = [thin.share(first), thin.share(second), hostile.share([1, 1])]
     part = thin.part(first, shares)
-    slots = key_pair().decrypt(part, total_slots(payload_slots(PLAN)))
+    slots = key_pair().decrypt(part, AnswerShape.of_plan(PLAN).slots)
     assert int(slots[0]) != 1  # the count itself, which everyone knows, is masked
     thin.part(second, shares)
     assert len(np.unique(slots)) == slots.size
@@ -225,7 +225,7 @@ def test_a_part_in_anothers_place(run: Running, drop: int) -> None:
 
 def with_more(raw: bytes, more: dict[int, int]) -> bytes:
     """`raw` after a coordinator has added an encryption of its own: `more` maps slot to number."""
-    slots = np.zeros(total_slots(payload_slots(PLAN)), dtype=np.uint64)
+    slots = np.zeros(AnswerShape.of_plan(PLAN).slots, dtype=np.uint64)
     for slot, number in more.items():
         slots[slot] = number % T
     own = encrypt(slots, key_pair().public)
@@ -242,7 +242,7 @@ def test_a_coordinator_adds_one_to_a_slot(run: Running) -> None:
     shares = run.shares()
     raw = added(PLAN, [run.part(site, shares) for site in run.sites])
     run.read(with_more(raw, {}), shares)  # the control: adding nothing changes nothing
-    payload = payload_slots(PLAN)
+    payload = AnswerShape.of_plan(PLAN).payload_slots
     for more in ({1: 1}, {payload: -1}, {1: 1, 2: -1}, {payload + 1: 1}, {payload + 2: 1}):
         with pytest.raises(PeerError) as caught:
             run.read(with_more(raw, more), shares)
@@ -270,10 +270,10 @@ def test_a_coordinator_adds_to_a_coefficient(run: Running) -> None:
 
 def test_a_coordinator_adds_a_whole_contribution_of_its_own(run: Running) -> None:
     shares = run.shares()
-    adder = Adder(key_pair().public, total_slots(payload_slots(PLAN)))
+    adder = Adder(key_pair().public, AnswerShape.of_plan(PLAN).slots)
     for site in run.sites:
         adder.add(run.part(site, shares))
-    adder.add(encrypt(np.zeros(SLOTS, dtype=np.uint64)[: total_slots(payload_slots(PLAN))],
+    adder.add(encrypt(np.zeros(SLOTS, dtype=np.uint64)[: AnswerShape.of_plan(PLAN).slots],
                       key_pair().public))  # fmt: skip
     with pytest.raises(PeerError, match="expected 3 contributions, got 4"):
         run.read(adder.result(), shares)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from yumen_core.errors import PeerError
 from yumen_core.jobs.machine import Round
-from yumen_node.state import KnownJob, NodeState
+from yumen_node.state import KnownJob, KnownRun, NodeState
 
 ONE, TWO = b"1" * 32, b"2" * 32
+QUERY = KnownRun("query", b"")
 OTHER_SET = "expected the participant set of the job's first round, got another set"
 
 
@@ -29,7 +30,7 @@ def state(folder: Path) -> Iterator[NodeState]:
 
 def test_an_unknown_job(state: NodeState) -> None:
     assert state.job("other") is None
-    assert state.part("other", Round.SUM) is None
+    assert state.part("other", 0, Round.SUM) is None
 
 
 def test_a_job_is_known_as_it_was_decided(state: NodeState) -> None:
@@ -46,13 +47,13 @@ def test_a_job_id_is_decided_on_once(state: NodeState) -> None:
 
 def test_the_participants_are_fixed_once(state: NodeState) -> None:
     state.check_participants("job", TWO)  # nothing is fixed before the first part
-    state.add_part("job", Round.SUPPORT, b"share", participants=ONE)
+    state.add_part("job", 0, Round.SUPPORT, b"share", known=QUERY, participants=ONE)
     state.check_participants("job", ONE)
     with pytest.raises(PeerError) as caught:
         state.check_participants("job", TWO)
     with pytest.raises(PeerError, match=OTHER_SET):
-        state.add_part("job", Round.SUM, b"sum", participants=TWO)
-    assert state.part("job", Round.SUM) is None
+        state.add_part("job", 0, Round.SUM, b"sum", known=QUERY, participants=TWO)
+    assert state.part("job", 0, Round.SUM) is None
     assert (caught.value.code, caught.value.message) == ("round", OTHER_SET)
     known = state.job("job")
     assert known is not None
@@ -66,34 +67,34 @@ def test_the_participants_of_a_job_never_decided_on_are_not_fixed(state: NodeSta
 
 
 def test_a_part_is_sent_once_and_again_as_it_was(state: NodeState) -> None:
-    state.add_part("job", Round.SUPPORT, b"share", participants=ONE)
-    state.add_part("job", Round.SUM, b"sum", participants=ONE)
+    state.add_part("job", 0, Round.SUPPORT, b"share", known=QUERY, participants=ONE)
+    state.add_part("job", 0, Round.SUM, b"sum", known=QUERY, participants=ONE)
     with pytest.raises(sqlite3.IntegrityError):
-        state.add_part("job", Round.SUM, b"another sum", participants=ONE)
-    assert state.part("job", Round.SUPPORT) == b"share"
-    assert state.part("job", Round.SUM) == b"sum"
+        state.add_part("job", 0, Round.SUM, b"another sum", known=QUERY, participants=ONE)
+    assert state.part("job", 0, Round.SUPPORT) == b"share"
+    assert state.part("job", 0, Round.SUM) == b"sum"
 
 
 def test_an_ended_job_keeps_its_id_and_no_part(state: NodeState) -> None:
     state.add_job("other", TWO, accepted=True, decision=b"yes")
-    state.add_part("job", Round.SUM, b"sum", participants=ONE)
-    state.add_part("other", Round.SUM, b"other sum", participants=ONE)
+    state.add_part("job", 0, Round.SUM, b"sum", known=QUERY, participants=ONE)
+    state.add_part("other", 0, Round.SUM, b"other sum", known=QUERY, participants=ONE)
     state.end_job("job")
     assert state.job("job") == KnownJob(ONE, True, b"yes", ONE, True)
-    assert state.part("job", Round.SUM) is None
-    assert state.part("other", Round.SUM) == b"other sum"
+    assert state.part("job", 0, Round.SUM) is None
+    assert state.part("other", 0, Round.SUM) == b"other sum"
     with pytest.raises(sqlite3.IntegrityError):
         state.add_job("job", TWO, accepted=True, decision=b"yes")
 
 
 def test_all_of_it_outlives_the_process(state: NodeState, folder: Path) -> None:
-    state.add_part("job", Round.SUM, b"sum", participants=ONE)
+    state.add_part("job", 0, Round.SUM, b"sum", known=QUERY, participants=ONE)
     state.add_job("ended", TWO, accepted=True, decision=b"yes")
     state.end_job("ended")
     state.close()
     again = NodeState(folder)
     assert again.job("job") == KnownJob(ONE, True, b"yes", ONE, False)
-    assert again.part("job", Round.SUM) == b"sum"
+    assert again.part("job", 0, Round.SUM) == b"sum"
     assert again.job("ended") == KnownJob(TWO, True, b"yes", None, True)
     with pytest.raises(PeerError, match=OTHER_SET):
         again.check_participants("job", TWO)
@@ -102,9 +103,9 @@ def test_all_of_it_outlives_the_process(state: NodeState, folder: Path) -> None:
 
 def test_a_process_that_died_lost_nothing_it_had_stored(state: NodeState, folder: Path) -> None:
     """Without a clean close: what `add_part` returned from is in the file."""
-    state.add_part("job", Round.SUM, b"sum", participants=ONE)
+    state.add_part("job", 0, Round.SUM, b"sum", known=QUERY, participants=ONE)
     again = NodeState(folder)
-    assert again.part("job", Round.SUM) == b"sum"
+    assert again.part("job", 0, Round.SUM) == b"sum"
     again.close()
 
 
@@ -116,5 +117,5 @@ def test_no_part_of_an_ended_job_is_kept(state: NodeState) -> None:
     """A job can end while its part is computed."""
     state.end_job("job")
     with pytest.raises(PeerError, match="expected a part of an open job"):
-        state.add_part("job", Round.SUM, b"sum", participants=ONE)
-    assert state.part("job", Round.SUM) is None
+        state.add_part("job", 0, Round.SUM, b"sum", known=QUERY, participants=ONE)
+    assert state.part("job", 0, Round.SUM) is None

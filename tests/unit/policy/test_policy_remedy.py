@@ -153,7 +153,7 @@ def test_the_strictest_grade_is_left_out_first() -> None:
 
 def test_the_order_of_kinds_is_the_documented_one() -> None:
     tried: list[PolicyRequest] = []
-    asked = job()
+    asked = job(operation="statistic")
     search = Search(
         asked,
         _recording(tried),
@@ -164,7 +164,8 @@ def test_the_order_of_kinds_is_the_documented_one() -> None:
     search.nearest(lambda verdict: False)
     kinds = [change.kind for change, _ in search._tried]
     assert tuple(dict.fromkeys(kinds)) == KINDS
-    assert tried[-1].suite == "stream"
+    assert tried[-2].suite == "stream"
+    assert tried[-1].operation == "query"
     assert len(tried) == len(search._tried)
     # A second question costs no further evaluation.
     search.nearest(lambda verdict: False)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yumen
 from yumen import _arguments as arguments
-from yumen.federation import Federation, _fewer_nodes, _refused
+from yumen.federation import Federation
+from yumen.submission import fewer_nodes, refusal
 from yumen_core.errors import CallError
 from yumen_core.identity.names import Identity, Role
 
@@ -184,8 +185,8 @@ def test_who_refused_is_named_apart() -> None:
     decisions: Any = [
         SimpleNamespace(decider=node.uri, denials=[SimpleNamespace(message="no")]) for node in NODES
     ]
-    job: Any = SimpleNamespace(spec=SimpleNamespace(purpose="p"))
-    assert _refused(job, decisions) == (
+    spec: Any = SimpleNamespace(purpose="p")
+    assert refusal(spec, decisions) == (
         "the job for purpose `p` was refused by lzu/heart, pku/heart, thu/heart: no"
     )
 
@@ -195,8 +196,8 @@ def test_a_refusing_coordinator_is_called_so() -> None:
     decisions: Any = [
         SimpleNamespace(decider=main.uri, denials=[SimpleNamespace(message="no")]),
     ]
-    job: Any = SimpleNamespace(spec=SimpleNamespace(purpose="p"))
-    assert _refused(job, decisions) == "the job for purpose `p` was refused by the coordinator: no"
+    spec: Any = SimpleNamespace(purpose="p")
+    assert refusal(spec, decisions) == "the job for purpose `p` was refused by the coordinator: no"
 
 
 @pytest.mark.parametrize(
@@ -208,5 +209,5 @@ def test_a_refusing_coordinator_is_called_so() -> None:
     ],
 )
 def test_what_to_do_where_nodes_are_missing(asked: int, needed: int, remedy: str | None) -> None:
-    job: Any = SimpleNamespace(spec=SimpleNamespace(nodes=range(asked), min_nodes=needed))
-    assert _fewer_nodes(job) == remedy
+    spec: Any = SimpleNamespace(nodes=range(asked), min_nodes=needed)
+    assert fewer_nodes(spec) == remedy

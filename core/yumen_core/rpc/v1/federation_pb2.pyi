@@ -84,6 +84,32 @@ class FetchResponse(_message.Message):
     sum: _envelope_pb2.Chunk
     def __init__(self, outcome: _Optional[_Union[_job_pb2.Outcome, _Mapping]] = ..., sum: _Optional[_Union[_envelope_pb2.Chunk, _Mapping]] = ...) -> None: ...
 
+class NextRunRequest(_message.Message):
+    __slots__ = ("job_id", "run", "round", "input")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    run: int
+    round: str
+    input: _envelope_pb2.Envelope
+    def __init__(self, job_id: _Optional[str] = ..., run: _Optional[int] = ..., round: _Optional[str] = ..., input: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class NextRunResponse(_message.Message):
+    __slots__ = ("outcome", "sum")
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    SUM_FIELD_NUMBER: _ClassVar[int]
+    outcome: _job_pb2.RunOutcome
+    sum: _envelope_pb2.Chunk
+    def __init__(self, outcome: _Optional[_Union[_job_pb2.RunOutcome, _Mapping]] = ..., sum: _Optional[_Union[_envelope_pb2.Chunk, _Mapping]] = ...) -> None: ...
+
+class CompleteRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
+
 class CancelRequest(_message.Message):
     __slots__ = ("job_id",)
     JOB_ID_FIELD_NUMBER: _ClassVar[int]

@@ -61,6 +61,16 @@ class FederationStub:
                 request_serializer=yumen_dot_v1_dot_federation__pb2.FetchRequest.SerializeToString,
                 response_deserializer=yumen_dot_v1_dot_federation__pb2.FetchResponse.FromString,
                 _registered_method=True)
+        self.NextRun = channel.unary_stream(
+                '/yumen.v1.Federation/NextRun',
+                request_serializer=yumen_dot_v1_dot_federation__pb2.NextRunRequest.SerializeToString,
+                response_deserializer=yumen_dot_v1_dot_federation__pb2.NextRunResponse.FromString,
+                _registered_method=True)
+        self.Complete = channel.unary_unary(
+                '/yumen.v1.Federation/Complete',
+                request_serializer=yumen_dot_v1_dot_federation__pb2.CompleteRequest.SerializeToString,
+                response_deserializer=yumen_dot_v1_dot_job__pb2.JobStatus.FromString,
+                _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/yumen.v1.Federation/Cancel',
                 request_serializer=yumen_dot_v1_dot_federation__pb2.CancelRequest.SerializeToString,
@@ -110,6 +120,21 @@ class FederationServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def NextRun(self, request, context):
+        """Start the next run of a statistic, or attach to the present one; its sum once it is done. The
+        first run starts by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Complete(self, request, context):
+        """The requester needs no further run of a statistic.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Cancel(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -149,6 +174,16 @@ def add_FederationServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=yumen_dot_v1_dot_federation__pb2.FetchRequest.FromString,
                     response_serializer=yumen_dot_v1_dot_federation__pb2.FetchResponse.SerializeToString,
+            ),
+            'NextRun': grpc.unary_stream_rpc_method_handler(
+                    servicer.NextRun,
+                    request_deserializer=yumen_dot_v1_dot_federation__pb2.NextRunRequest.FromString,
+                    response_serializer=yumen_dot_v1_dot_federation__pb2.NextRunResponse.SerializeToString,
+            ),
+            'Complete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Complete,
+                    request_deserializer=yumen_dot_v1_dot_federation__pb2.CompleteRequest.FromString,
+                    response_serializer=yumen_dot_v1_dot_job__pb2.JobStatus.SerializeToString,
             ),
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
@@ -297,6 +332,60 @@ class Federation:
             '/yumen.v1.Federation/Fetch',
             yumen_dot_v1_dot_federation__pb2.FetchRequest.SerializeToString,
             yumen_dot_v1_dot_federation__pb2.FetchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NextRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/yumen.v1.Federation/NextRun',
+            yumen_dot_v1_dot_federation__pb2.NextRunRequest.SerializeToString,
+            yumen_dot_v1_dot_federation__pb2.NextRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Complete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/yumen.v1.Federation/Complete',
+            yumen_dot_v1_dot_federation__pb2.CompleteRequest.SerializeToString,
+            yumen_dot_v1_dot_job__pb2.JobStatus.FromString,
             options,
             channel_credentials,
             insecure,

@@ -90,7 +90,7 @@ class TableDescriptor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., meaning: _Optional[str] = ..., schema: _Optional[bytes] = ..., grade: _Optional[str] = ..., threshold: _Optional[int] = ..., min_nodes: _Optional[int] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("job_id", "federation", "requester", "purpose", "table", "schema_digest", "query", "participants", "min_nodes", "suite", "public_key_digest", "issued_at_ms", "expires_at_ms", "dry_run")
+    __slots__ = ("job_id", "federation", "requester", "purpose", "table", "schema_digest", "query", "statistic", "participants", "min_nodes", "suite", "public_key_digest", "issued_at_ms", "expires_at_ms", "dry_run")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     REQUESTER_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,7 @@ class JobSpec(_message.Message):
     TABLE_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_DIGEST_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
+    STATISTIC_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     MIN_NODES_FIELD_NUMBER: _ClassVar[int]
     SUITE_FIELD_NUMBER: _ClassVar[int]
@@ -112,6 +113,7 @@ class JobSpec(_message.Message):
     table: str
     schema_digest: bytes
     query: SqlQuery
+    statistic: Statistic
     participants: _containers.RepeatedCompositeFieldContainer[Participant]
     min_nodes: int
     suite: Suite
@@ -119,7 +121,7 @@ class JobSpec(_message.Message):
     issued_at_ms: int
     expires_at_ms: int
     dry_run: bool
-    def __init__(self, job_id: _Optional[str] = ..., federation: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., query: _Optional[_Union[SqlQuery, _Mapping]] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., min_nodes: _Optional[int] = ..., suite: _Optional[_Union[Suite, str]] = ..., public_key_digest: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., federation: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., query: _Optional[_Union[SqlQuery, _Mapping]] = ..., statistic: _Optional[_Union[Statistic, _Mapping]] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., min_nodes: _Optional[int] = ..., suite: _Optional[_Union[Suite, str]] = ..., public_key_digest: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class SqlQuery(_message.Message):
     __slots__ = ("sql", "plan_digest")
@@ -128,6 +130,14 @@ class SqlQuery(_message.Message):
     sql: str
     plan_digest: bytes
     def __init__(self, sql: _Optional[str] = ..., plan_digest: _Optional[bytes] = ...) -> None: ...
+
+class Statistic(_message.Message):
+    __slots__ = ("body", "plan_digest")
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    body: bytes
+    plan_digest: bytes
+    def __init__(self, body: _Optional[bytes] = ..., plan_digest: _Optional[bytes] = ...) -> None: ...
 
 class Participant(_message.Message):
     __slots__ = ("node", "descriptor_digest", "sealed_secret")
@@ -182,7 +192,7 @@ class Decision(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., decider: _Optional[str] = ..., accepted: _Optional[bool] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., policy_digest: _Optional[bytes] = ..., log_index: _Optional[int] = ..., decided_at_ms: _Optional[int] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("job_id", "state", "reason", "requester", "purpose", "table", "sql", "nodes", "submitted_at_ms", "updated_at_ms", "denials")
+    __slots__ = ("job_id", "state", "reason", "requester", "purpose", "table", "sql", "nodes", "submitted_at_ms", "updated_at_ms", "denials", "code", "method", "run", "round", "awaits_input")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +204,11 @@ class JobStatus(_message.Message):
     SUBMITTED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     UPDATED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     DENIALS_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    AWAITS_INPUT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     state: JobState
     reason: str
@@ -205,7 +220,12 @@ class JobStatus(_message.Message):
     submitted_at_ms: int
     updated_at_ms: int
     denials: _containers.RepeatedCompositeFieldContainer[Denial]
-    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., sql: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeProgress, _Mapping]]] = ..., submitted_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ...) -> None: ...
+    code: str
+    method: str
+    run: int
+    round: str
+    awaits_input: bool
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., sql: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeProgress, _Mapping]]] = ..., submitted_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., code: _Optional[str] = ..., method: _Optional[str] = ..., run: _Optional[int] = ..., round: _Optional[str] = ..., awaits_input: _Optional[bool] = ...) -> None: ...
 
 class NodeProgress(_message.Message):
     __slots__ = ("node", "step")
@@ -237,6 +257,54 @@ class SupportShare(_message.Message):
     commitment: bytes
     sealed: _containers.ScalarMap[str, bytes]
     def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., node: _Optional[str] = ..., participants_digest: _Optional[bytes] = ..., commitment: _Optional[bytes] = ..., sealed: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
+
+class RoundInput(_message.Message):
+    __slots__ = ("job_id", "spec_digest", "run", "round", "sealed")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    SEALED_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    spec_digest: bytes
+    run: int
+    round: str
+    sealed: bytes
+    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., run: _Optional[int] = ..., round: _Optional[str] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+
+class Arrays(_message.Message):
+    __slots__ = ("arrays",)
+    ARRAYS_FIELD_NUMBER: _ClassVar[int]
+    arrays: _containers.RepeatedCompositeFieldContainer[Array]
+    def __init__(self, arrays: _Optional[_Iterable[_Union[Array, _Mapping]]] = ...) -> None: ...
+
+class Array(_message.Message):
+    __slots__ = ("name", "shape", "values")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    values: bytes
+    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., values: _Optional[bytes] = ...) -> None: ...
+
+class RunOutcome(_message.Message):
+    __slots__ = ("run", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CIPHERTEXTS_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    run: int
+    participants: _containers.RepeatedScalarFieldContainer[str]
+    decisions: _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Envelope]
+    excluded: _containers.RepeatedCompositeFieldContainer[Exclusion]
+    ciphertext_bytes: int
+    ciphertexts: int
+    support_digest: bytes
+    def __init__(self, run: _Optional[int] = ..., participants: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., ciphertext_bytes: _Optional[int] = ..., ciphertexts: _Optional[int] = ..., support_digest: _Optional[bytes] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("status", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest")

@@ -75,32 +75,42 @@ class DecisionFrame(_message.Message):
     def __init__(self, decision: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class RoundRequest(_message.Message):
-    __slots__ = ("job_id", "round", "participants", "supports")
+    __slots__ = ("job_id", "round", "participants", "supports", "run", "name", "input")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     SUPPORTS_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     round: _job_pb2.Round
     participants: _containers.RepeatedScalarFieldContainer[str]
     supports: _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Envelope]
-    def __init__(self, job_id: _Optional[str] = ..., round: _Optional[_Union[_job_pb2.Round, str]] = ..., participants: _Optional[_Iterable[str]] = ..., supports: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ...) -> None: ...
+    run: int
+    name: str
+    input: _envelope_pb2.Envelope
+    def __init__(self, job_id: _Optional[str] = ..., round: _Optional[_Union[_job_pb2.Round, str]] = ..., participants: _Optional[_Iterable[str]] = ..., supports: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., run: _Optional[int] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class SupportFrame(_message.Message):
-    __slots__ = ("job_id", "support")
+    __slots__ = ("job_id", "support", "run")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     support: _envelope_pb2.Envelope
-    def __init__(self, job_id: _Optional[str] = ..., support: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ...) -> None: ...
+    run: int
+    def __init__(self, job_id: _Optional[str] = ..., support: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., run: _Optional[int] = ...) -> None: ...
 
 class ContributionFrame(_message.Message):
-    __slots__ = ("job_id", "chunk")
+    __slots__ = ("job_id", "chunk", "run")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     chunk: _envelope_pb2.Chunk
-    def __init__(self, job_id: _Optional[str] = ..., chunk: _Optional[_Union[_envelope_pb2.Chunk, _Mapping]] = ...) -> None: ...
+    run: int
+    def __init__(self, job_id: _Optional[str] = ..., chunk: _Optional[_Union[_envelope_pb2.Chunk, _Mapping]] = ..., run: _Optional[int] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("job_id", "code", "message")

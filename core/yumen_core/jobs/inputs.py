@@ -1,0 +1,172 @@
+"""What a requester sends the nodes between the runs of a statistic: arrays, sealed and signed.
+
+The job's secret is known to the requester and the job's nodes, so the coordinator carries what it
+cannot read; the requester's signature says that no node made it up. Every party masks its sum under
+the digest of the input it saw (`rounds.sum_binding`), so that nodes which were shown different
+inputs have a sum that nobody can read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from google.protobuf.message import DecodeError
+
+from yumen_core.errors import CallError, PeerError
+from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envelope
+from yumen_core.identity.membership import Membership
+from yumen_core.identity.names import Identity, Role
+from yumen_core.rpc.v1 import job_pb2
+from yumen_core.secret import Secret
+from yumen_core.securesum.keystream import derive
+from yumen_core.statistics.kinds import Inputs
+from yumen_core.statistics.layout import Reals
+
+MAX_INPUT_BYTES = 4 << 20
+MAX_ARRAYS = 32
+_NONCE_BYTES = 12
+_LABEL = b"yumen/v1/round-input"
+NO_INPUT = b""
+"""The digest that stands for the input of a run which has none."""
+
+
+@dataclass(frozen=True)
+class SignedInput:
+    """An input whose signature and frame hold; what is in it is sealed still. `digest` is of the
+    signed payload."""
+
+    run: int
+    round: str
+    sealed: bytes
+    digest: bytes
+
+
+def seal_input(
+    arrays: Inputs, *, job_id: str, spec_digest: bytes, run: int, round_name: str, secret: Secret
+) -> bytes:
+    """The payload to sign for one run. Raises `CallError` (`statistic`) for values that are not
+    finite or more than `MAX_INPUT_BYTES`."""
+    message = job_pb2.Arrays()
+    for name in sorted(arrays):
+        values = np.ascontiguousarray(arrays[name], dtype="<f8")
+        if not np.isfinite(values).all():
+            raise CallError(
+                "statistic", f"expected finite inputs, got `{name}` with one that is not"
+            )
+        message.arrays.add(name=name, shape=values.shape, values=values.tobytes())
+    plain = message.SerializeToString(deterministic=True)
+    if len(plain) > MAX_INPUT_BYTES:
+        raise CallError(
+            "statistic", f"expected inputs of at most {MAX_INPUT_BYTES} bytes, got {len(plain)}"
+        )
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    sealed = nonce + _cipher(secret, job_id, run).encrypt(
+        nonce, plain, _frame(spec_digest, run, round_name)
+    )
+    return job_pb2.RoundInput(
+        job_id=job_id, spec_digest=spec_digest, run=run, round=round_name, sealed=sealed
+    ).SerializeToString(deterministic=True)
+
+
+def open_signed_input(
+    envelope: SignedEnvelope,
+    *,
+    job_id: str,
+    spec_digest: bytes,
+    requester: Identity,
+    membership: Membership,
+) -> SignedInput:
+    """Verify that the job's requester signed this input for this job.
+
+    1. A user signed it (`open_envelope`). 2. That user is the job's requester. 3. It names the job
+    and the signed job's digest. Raises `PeerError` (`round` and what `open_envelope` raises).
+    """
+    opened = open_envelope(
+        envelope,
+        expected_type=PayloadType.ROUND_INPUT,
+        anchor=membership.anchor,
+        revocations=membership.revocations,
+        now_ms=membership.clock.now_ms(),
+        max_bytes=MAX_INPUT_BYTES + (1 << 12),
+        role=Role.USER,
+    )
+    message = _message(opened.payload)
+    if (
+        opened.identity != requester
+        or message.job_id != job_id
+        or message.spec_digest != spec_digest
+    ):
+        raise PeerError(
+            "round", "expected an input of the job's requester for this job, got another"
+        )
+    return _signed(message, opened.payload)
+
+
+def read_stored_input(payload: bytes) -> SignedInput:
+    """Read an input that `open_signed_input` accepted before it was stored."""
+    return _signed(_message(payload), payload)
+
+
+def open_input(
+    signed: SignedInput,
+    *,
+    job_id: str,
+    spec_digest: bytes,
+    secret: Secret,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Inputs:
+    """The arrays of an input, float64 and finite, each of the shape that the round has.
+
+    Raises `PeerError` (`sealed`, `round`).
+    """
+    nonce, body = signed.sealed[:_NONCE_BYTES], signed.sealed[_NONCE_BYTES:]
+    try:
+        plain = _cipher(secret, job_id, signed.run).decrypt(
+            nonce, body, _frame(spec_digest, signed.run, signed.round)
+        )
+        message = job_pb2.Arrays.FromString(plain)
+    except (InvalidTag, ValueError, DecodeError):
+        raise PeerError(
+            "sealed", "expected an input sealed for this run, got other bytes"
+        ) from None
+    if len(message.arrays) > MAX_ARRAYS or sorted(a.name for a in message.arrays) != sorted(shapes):
+        raise PeerError("round", f"expected the inputs {', '.join(sorted(shapes))}, got others")
+    return {array.name: _array(array, shapes[array.name]) for array in message.arrays}
+
+
+def _message(payload: bytes) -> job_pb2.RoundInput:
+    try:
+        return job_pb2.RoundInput.FromString(payload)
+    except DecodeError:
+        raise PeerError("round", "expected a round's input, got other bytes") from None
+
+
+def _signed(message: job_pb2.RoundInput, payload: bytes) -> SignedInput:
+    digest = hashlib.sha256(payload).digest()
+    return SignedInput(message.run, message.round, message.sealed, digest)
+
+
+def _array(message: job_pb2.Array, shape: tuple[int, ...]) -> Reals:
+    size = int(np.prod(shape, dtype=np.int64))
+    if tuple(message.shape) != shape or len(message.values) != 8 * size:
+        raise PeerError(
+            "round", f"expected the input `{message.name}` of the shape {shape}, got another"
+        )
+    values = np.frombuffer(message.values, dtype="<f8").reshape(shape)
+    if not np.isfinite(values).all():
+        raise PeerError("round", f"expected finite values in the input `{message.name}`")
+    return values
+
+
+def _cipher(secret: Secret, job_id: str, run: int) -> AESGCM:
+    return AESGCM(derive(secret.reveal(), _LABEL, job_id.encode(), run.to_bytes(4, "big")))
+
+
+def _frame(spec_digest: bytes, run: int, round_name: str) -> bytes:
+    return spec_digest + run.to_bytes(4, "big") + round_name.encode()

@@ -1,0 +1,119 @@
+"""The secure sums of a job, named beforehand: which run may follow which, and what each looks like.
+
+A query is one run of one round. A statistic names rounds in order; each may run up to its number of
+times, with an input of the requester's each time, and any but the first may be left out. All
+parties derive the same rounds from the signed job, and coordinator and nodes refuse any other run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from yumen_core.errors import CallError, PeerError
+from yumen_core.jobs.answer import AnswerShape
+from yumen_core.sql import Plan, RowsPlan
+from yumen_core.statistics.kinds import RoundKind, Rule
+from yumen_core.statistics.layout import Layout
+from yumen_core.statistics.registry import kind_of
+from yumen_core.statistics.rows import Variable
+from yumen_core.statistics.release import flags_width
+from yumen_core.statistics.statistic import Round as NamedRound
+from yumen_core.statistics.statistic import Statistic
+
+QUERY_ROUND = "query"
+
+
+@dataclass(frozen=True)
+class StatisticRound:
+    """A statistic's round with its kind and shape."""
+
+    named: NamedRound
+    kind: RoundKind
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class RunShape:
+    """What one run of a round carries. `flags` are the flags of a cell in the support step; with
+    `settles` the first run's support step holds for the later runs of the round."""
+
+    name: str
+    at_most: int
+    answer: AnswerShape
+    flags: int
+    settles: bool = False
+
+    def needs_support(self, earlier: Sequence[str]) -> bool:
+        """Whether a run after the runs `earlier` (names of rounds) begins with a support step."""
+        return not (self.settles and self.name in earlier)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The rounds of one job, in order."""
+
+    shapes: tuple[RunShape, ...]
+
+    def next(self, earlier: Sequence[str], name: str) -> RunShape:
+        """The shape of a run of `name` after the runs `earlier`.
+
+        Raises `PeerError` (`round`) where the job does not name it, or not here, or not again.
+        """
+        names = [shape.name for shape in self.shapes]
+        if name not in names:
+            raise PeerError("round", f"expected a round that the job names, got `{name[:40]}`")
+        at = names.index(name)
+        if not earlier and at != 0:
+            raise PeerError("round", f"expected the job's first round `{names[0]}`, got `{name}`")
+        if earlier and names.index(earlier[-1]) > at:
+            raise PeerError("round", f"expected a round after `{earlier[-1]}`, got `{name}`")
+        shape = self.shapes[at]
+        if earlier.count(name) >= shape.at_most:
+            raise PeerError(
+                "round", f"expected at most {shape.at_most} runs of `{name}`, got one more"
+            )
+        return shape
+
+    @property
+    def first(self) -> RunShape:
+        return self.shapes[0]
+
+    @property
+    def most(self) -> int:
+        """The most secure sums of this job."""
+        return sum(shape.at_most for shape in self.shapes)
+
+
+def runs_of_query(plan: Plan) -> Runs:
+    answer = AnswerShape.of_plan(plan)
+    return Runs((RunShape(QUERY_ROUND, 1, answer, flags=answer.supports),))
+
+
+def statistic_rounds(statistic: Statistic, plan: RowsPlan) -> tuple[StatisticRound, ...]:
+    """The rounds with their kinds and shapes. Raises `PeerError` (`job_spec`) for a kind that is
+    not known or arguments that it does not take."""
+    variables = {v.name: Variable.of(v) for v in plan.variables}
+    rounds: list[StatisticRound] = []
+    for named in statistic.rounds:
+        try:
+            kind = kind_of(named.kind)
+            rounds.append(StatisticRound(named, kind, kind.layout(named.arguments, variables)))
+        except CallError as fault:
+            raise PeerError("job_spec", fault.message) from None
+    return tuple(rounds)
+
+
+def runs_of_statistic(rounds: Sequence[StatisticRound]) -> Runs:
+    return Runs(
+        tuple(
+            RunShape(
+                entry.named.name,
+                entry.named.at_most,
+                AnswerShape.of_layout(entry.layout),
+                flags=flags_width(entry.kind.rule, entry.layout),
+                settles=entry.kind.rule is Rule.REQUIRE,
+            )
+            for entry in rounds
+        )
+    )

@@ -1,0 +1,46 @@
+"""From one node's computed round to what it may contribute. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from yumen_core.disclosure import DisclosureRules, local_flags, released
+from yumen_core.disclosure.rounds import both_flags, partition_keep, require_keep
+from yumen_core.disclosure.rules import Flags, Keep
+from yumen_core.statistics.kinds import Local, Rule
+from yumen_core.statistics.layout import Counts, Layout, Reals
+
+
+def flags_width(rule: Rule, layout: Layout) -> int:
+    """How many flags a node has for each cell."""
+    supports = len(layout.supports)
+    return supports if rule is Rule.WITHHOLD else 2 * supports
+
+
+def round_flags(rule: Rule, supports: Counts, rules: DisclosureRules) -> Flags:
+    """One node's flags, uint8[cells, flags_width]."""
+    if rule is Rule.WITHHOLD:
+        return local_flags(supports, rules)
+    return both_flags(supports, rules)
+
+
+def round_keep(
+    rule: Rule, layout: Layout, totals: Flags, own: Flags, *, participants: int, min_nodes: int
+) -> Keep:
+    """What this node contributes, bool[cells, supports], from the flags that all participants
+    counted. Raises `StateError` (`too_few_rows`) under `require`."""
+    if rule is Rule.WITHHOLD:
+        return released(totals, own, min_nodes)
+    if rule is Rule.REQUIRE:
+        return require_keep(
+            totals, participants=participants, min_nodes=min_nodes, names=layout.supports
+        )
+    return partition_keep(
+        totals, participants=participants, min_nodes=min_nodes, trees=layout.trees
+    )
+
+
+def withheld(layout: Layout, local: Local, keep: Keep) -> Reals:
+    """The values that leave: 0 in place of each whose support is not kept."""
+    allowed = keep[:, [value.support for value in layout.values]]
+    return np.where(allowed, local.values, 0.0)

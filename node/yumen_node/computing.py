@@ -1,0 +1,136 @@
+"""What a node computes for one run of a job, before anything of it is released.
+
+A query is one pass over its plan. A statistic reads its rows once and computes run after run over
+them; the rows of few jobs are held at a time, and read again where they were let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from yumen_core.disclosure import DisclosureRules, local_flags, released, withhold
+from yumen_core.disclosure.rules import Flags, Keep
+from yumen_core.errors import StateError
+from yumen_core.jobs.runs import StatisticRound
+from yumen_core.sql import LocalCells, Plan, RowsPlan
+from yumen_core.statistics.kinds import Inputs, Local
+from yumen_core.statistics.layout import to_integers
+from yumen_core.statistics.release import round_flags, round_keep, withheld
+from yumen_core.statistics.rows import Rows
+
+from yumen_node.datasets import Dataset
+from yumen_node.gate import AcceptedJob
+
+JOBS_WITH_ROWS = 4
+"""Statistics whose rows are held in memory at a time."""
+
+
+class Computed(Protocol):
+    """One node's part of one run: what it flags, and what may leave once all have flagged."""
+
+    @property
+    def flags(self) -> Flags:
+        """uint8[cells, flags]: what this node says in the support step."""
+
+    def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
+        """What this node stands behind, bool[cells, supports]. `totals` counts all participants'
+        flags; None in a later run of a round that was settled. Raises `StateError`
+        (`too_few_rows`) where the rule refuses the run."""
+
+    def values(self, keep: Keep) -> list[list[int]]:
+        """The integers that leave."""
+
+
+@dataclass(frozen=True)
+class ComputedQuery:
+    plan: Plan
+    cells: LocalCells
+    flags: Flags
+
+    def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
+        if totals is None:
+            raise ValueError("a query has one run")
+        return released(totals, self.flags, min_nodes)
+
+    def values(self, keep: Keep) -> list[list[int]]:
+        supports = [value.support for value in self.plan.layout.values]
+        return withhold(self.cells.values, supports, keep)
+
+
+@dataclass(frozen=True)
+class ComputedRound:
+    round: StatisticRound
+    local: Local
+    flags: Flags
+
+    def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
+        layout = self.round.layout
+        if totals is None:
+            return np.ones((layout.cells, len(layout.supports)), dtype=np.bool_)
+        return round_keep(
+            self.round.kind.rule,
+            layout,
+            totals,
+            self.flags,
+            participants=participants,
+            min_nodes=min_nodes,
+        )
+
+    def values(self, keep: Keep) -> list[list[int]]:
+        return to_integers(self.round.layout, withheld(self.round.layout, self.local, keep))
+
+
+class Computing:
+    """Computes runs over one node's tables."""
+
+    def __init__(self, me: str, datasets: Mapping[str, Dataset], *, timeout_s: float) -> None:
+        self._me = me
+        self._datasets = datasets
+        self._timeout_s = timeout_s
+        self._rows: OrderedDict[str, Rows] = OrderedDict()
+
+    def forget(self, job_id: str) -> None:
+        self._rows.pop(job_id, None)
+
+    async def run(self, job: AcceptedJob, name: str, inputs: Inputs) -> Computed:
+        """This node's part of a run of the round `name`.
+
+        Raises `StateError` where the table cannot answer, or where the kind of round refuses this
+        node's rows.
+        """
+        table = job.asked.tables[self._me]
+        rules = DisclosureRules(threshold=table.threshold, min_nodes=table.min_nodes)
+        plan = job.asked.plan
+        if isinstance(plan, Plan):
+            dataset = self._dataset(job)
+            cells = await asyncio.to_thread(dataset.cells, plan, timeout_s=self._timeout_s)
+            return ComputedQuery(plan, cells, local_flags(cells.supports, rules))
+        entry = next(entry for entry in job.asked.rounds if entry.named.name == name)
+        rows = await self._rows_of(job, plan)
+        local = await asyncio.to_thread(
+            entry.kind.compute, rows, entry.named.arguments, inputs, rules
+        )
+        return ComputedRound(entry, local, round_flags(entry.kind.rule, local.supports, rules))
+
+    async def _rows_of(self, job: AcceptedJob, plan: RowsPlan) -> Rows:
+        held = self._rows.get(job.job_id)
+        if held is None:
+            dataset = self._dataset(job)
+            held = await asyncio.to_thread(dataset.rows, plan, timeout_s=self._timeout_s)
+            self._rows[job.job_id] = held
+            while len(self._rows) > JOBS_WITH_ROWS:
+                self._rows.popitem(last=False)
+        self._rows.move_to_end(job.job_id)
+        return held
+
+    def _dataset(self, job: AcceptedJob) -> Dataset:
+        name = job.opened.spec.table
+        dataset = self._datasets.get(name)
+        if dataset is None:
+            raise StateError("data_source", f"expected table `{name}`, got none")
+        return dataset

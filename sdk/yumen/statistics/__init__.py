@@ -1,0 +1,1 @@
+"""Statistics over a federated table, each from released totals alone."""

@@ -1,0 +1,138 @@
+"""A federated table as a person asks it for statistics."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import ParseError, TokenError
+from yumen_core.errors import CallError
+from yumen_core.sql import Column
+from yumen_core.statistics.statistic import Statistic
+
+from yumen.result import Result
+from yumen.statistics.source import Computation, Source
+
+
+class Table:
+    """Rows of one federated table, for one purpose.
+
+    Made by `Federation.table`. `where` and `assign` give narrowed and extended views; nothing is
+    asked of a node until a statistic is.
+    """
+
+    def __init__(
+        self, source: Source, *, where: str = "", derived: Mapping[str, str] | None = None
+    ) -> None:
+        self._source = source
+        self._where = where
+        self._derived = dict(derived or {})
+
+    @property
+    def name(self) -> str:
+        return self._source.schema.name
+
+    @property
+    def purpose(self) -> str:
+        return self._source.purpose
+
+    @property
+    def columns(self) -> list[str]:
+        """The table's columns, then those added by `assign`."""
+        return [*(column.name for column in self._source.schema.columns), *self._derived]
+
+    def where(self, condition: str) -> Table:
+        """The rows that fulfil an SQL condition as well."""
+        condition = self.sql(condition)
+        both = f"({self._where}) AND ({condition})" if self._where else condition
+        return Table(self._source, where=both, derived=self._derived)
+
+    def assign(self, **expressions: str) -> Table:
+        """The table with columns computed in each row, each an SQL expression."""
+        added = {name: self.sql(text) for name, text in expressions.items()}
+        for name in added:
+            if self._source.schema.find(name) is not None:
+                raise CallError("argument", f"expected a new column name, got `{name}`")
+        return Table(self._source, where=self._where, derived={**self._derived, **added})
+
+    # What the methods in this package are made of ----------------------------------------------
+
+    def column(self, name: str) -> Column | None:
+        """The declared column of that name, or None for a column made by `assign`.
+
+        Raises `CallError` (`sql_unknown_column`) for any other name.
+        """
+        if name in self._derived:
+            return None
+        found = self._source.schema.find(name)
+        if found is None:
+            close = difflib.get_close_matches(name, self.columns, n=3)
+            hint = f"; near it: {', '.join(f'`{entry}`' for entry in close)}" if close else ""
+            raise CallError(
+                "sql_unknown_column",
+                f"expected a column of table `{self.name}`, got `{name}`{hint}",
+            )
+        return found
+
+    def sql(self, expression: str) -> str:
+        """An SQL expression over the table's own columns: columns of `assign` written out.
+
+        Raises `CallError` (`sql_syntax`) for what is no expression.
+        """
+        try:
+            tree = sqlglot.parse_one(f"SELECT {expression}", read=DuckDB)
+        except (ParseError, TokenError):
+            raise CallError(
+                "sql_syntax", f"expected an SQL expression, got `{expression[:200]}`"
+            ) from None
+        if not isinstance(tree, exp.Select) or len(tree.expressions) != 1:
+            raise CallError("sql_syntax", f"expected one SQL expression, got `{expression[:200]}`")
+        if not self._derived:
+            return expression
+
+        def written_out(node: exp.Expr) -> exp.Expr:
+            if isinstance(node, exp.Column) and not node.table and node.name in self._derived:
+                return exp.paren(sqlglot.parse_one(self._derived[node.name], read=DuckDB))
+            return node
+
+        written: str = tree.transform(written_out).expressions[0].sql(dialect=DuckDB)
+        return written
+
+    def rows(self, variables: Mapping[str, str], *, where: str = "") -> str:
+        """The signed statement of a statistic's rows: `variables` maps the name that messages use
+        to an SQL expression."""
+        items = ", ".join(
+            f"{self.sql(expression)} AS {quoted(name)}" for name, expression in variables.items()
+        )
+        return f"SELECT {items} FROM {quoted(self.name)}{self._condition(where)}"  # noqa: S608
+
+    def query(self, outputs: Sequence[str], *, by: Sequence[str] = (), where: str = "") -> Result:
+        """A released aggregate of these rows: `outputs` are SQL with aggregates, `by` the group
+        keys, which come first among the result's columns."""
+        keys = [f"{self.sql(key)} AS {quoted(key)}" for key in by]
+        group = f" GROUP BY {', '.join(str(at + 1) for at in range(len(by)))}" if by else ""
+        items = ", ".join([*keys, *(self.sql(output) for output in outputs)])
+        return self._source.query(
+            f"SELECT {items} FROM {quoted(self.name)}{self._condition(where)}{group}"  # noqa: S608
+        )
+
+    def compute(self, statistic: Statistic) -> AbstractContextManager[Computation]:
+        """One job of several secure sums; see `Source.compute`."""
+        return self._source.compute(statistic)
+
+    def __repr__(self) -> str:
+        where = f" where {self._where}" if self._where else ""
+        return f"<Table {self.name}{where}, purpose {self.purpose}>"
+
+    def _condition(self, more: str) -> str:
+        both = [part for part in (self._where, self.sql(more) if more else "") if part]
+        return f" WHERE {' AND '.join(f'({part})' for part in both)}" if both else ""
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

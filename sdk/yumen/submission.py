@@ -1,0 +1,171 @@
+"""One signed job at a coordinator, from its submission to its end.
+
+The coordinator is not believed: a refusal or an acceptance counts with the signature of the party
+that decided, and participants only where each has signed an acceptance of this very job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from yumen_core.errors import CATALOGUE, Denied, PeerError
+from yumen_core.identity.envelope import PayloadType
+from yumen_core.identity.names import Role
+from yumen_core.jobs.decision import Decision, denial_from_proto
+from yumen_core.jobs.machine import State
+from yumen_core.jobs.spec import MIN_PARTICIPANTS, JobSpec, spec_digest
+from yumen_core.rpc.v1 import envelope_pb2, job_pb2
+from yumen_core.securesum.bfv import BfvKeyPair
+
+from yumen.coordinator import CoordinatorClient
+from yumen.jobs import state_of
+from yumen.progress import JobProgress
+from yumen.question import PreparedJob
+from yumen.report import party_name
+from yumen.result import Exclusion
+
+PATIENCE_S = 30.0
+AWAY = frozenset({"unreachable", "cancelled"})
+"""How calls to a coordinator end that stops, or whose connection breaks."""
+_CODES = {
+    State.INSUFFICIENT_NODES: "insufficient_nodes",
+    State.NODE_LOST: "node_lost",
+    State.CANCELLED: "cancelled",
+    State.EXPIRED: "deadline",
+    State.FAILED: "failed",
+}
+
+
+class Submission:
+    """A job that its requester has prepared; `payload` is what he signs. A dry run has no key."""
+
+    def __init__(
+        self, client: CoordinatorClient, job: PreparedJob, keypair: BfvKeyPair | None
+    ) -> None:
+        self.job = job
+        self.keypair = keypair
+        self.payload = job.spec.to_bytes()
+        self.digest = spec_digest(self.payload)
+        self._client = client
+
+    @property
+    def job_id(self) -> str:
+        return self.job.spec.job_id
+
+    def check(self) -> tuple[list[Decision], list[Exclusion]]:
+        """Every party's decision on a dry run, the coordinator's first, and who gave none."""
+        envelope = self._client.membership.sign(self.payload, PayloadType.JOB_SPEC)
+        own, decisions, excluded = self._client.check(envelope, timeout_s=60.0)
+        for decision in (own, *decisions):
+            self._check_decision(decision)
+        return [own, *decisions], exclusions(excluded)
+
+    def submit(self) -> job_pb2.JobStatus:
+        """Sign and submit. Raises `Denied` where the coordinator's own policy refuses."""
+        assert self.keypair is not None
+        envelope = self._client.membership.sign(self.payload, PayloadType.JOB_SPEC)
+        status, decision = self._client.submit(envelope, self.keypair.public.to_bytes())
+        self._check_decision(decision)
+        if not decision.accepted:
+            raise Denied(refusal(self.job.spec, [decision]), decision.denials)
+        return status
+
+    def wait(self, status: job_pb2.JobStatus, timeout_s: float) -> None:
+        """Follow the job to its end, across a coordinator that goes away and comes back."""
+        deadline = time.monotonic() + timeout_s + 5.0
+        with JobProgress(f"job {self.job_id}") as progress:
+            while not state_of(status).ended:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise PeerError("deadline", "expected the job to end in time, got no end of it")
+                try:
+                    for status in self._client.watch(self.job_id, timeout_s=left_s):
+                        progress.update(status)
+                except PeerError as error:
+                    if error.code not in AWAY:
+                        raise
+                if not state_of(status).ended:  # the stream ended before the job
+                    time.sleep(0.2)
+
+    def fetch(self) -> tuple[job_pb2.Outcome, bytes]:
+        """The ended job's outcome, across a coordinator that goes away and comes back."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._client.fetch(self.job_id)
+            except PeerError as error:
+                if error.code not in AWAY or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.2)
+
+    def failure(self, outcome: job_pb2.Outcome) -> PeerError | Denied:
+        """Why an ended job has no result. Denials count only with their nodes' signatures."""
+        status = outcome.status
+        refused = [d for d in self.decisions(outcome.decisions) if not d.accepted]
+        state = state_of(status)
+        if state is State.DENIED and refused:
+            return Denied(refusal(self.job.spec, refused), [x for d in refused for x in d.denials])
+        if state is State.DENIED:
+            denials = [denial_from_proto(d) for d in status.denials]
+            return (
+                Denied(status.reason, denials)
+                if denials
+                else PeerError("job_denied", status.reason)
+            )
+        code = status.code or _CODES.get(state, "failed")
+        reason = status.reason or f"the job ended as {state.value}"
+        remedy = fewer_nodes(self.job.spec) if state is State.INSUFFICIENT_NODES else None
+        return PeerError(code if code in CATALOGUE else "failed", reason, remedy=remedy)
+
+    def decisions(self, messages: Sequence[envelope_pb2.Envelope]) -> list[Decision]:
+        """Nodes' decisions on this job, their signatures verified."""
+        decisions = [self._client.decision(message, role=Role.NODE) for message in messages]
+        for decision in decisions:
+            self._check_decision(decision)
+        return decisions
+
+    def participants(self, outcome: job_pb2.Outcome | job_pb2.RunOutcome) -> tuple[str, ...]:
+        """Who took part: 1. nodes that the job names, at least its minimum; 2. each of them signed
+        an acceptance of this very job. Raises `PeerError` (`round`)."""
+        participants = tuple(outcome.participants)
+        spec = self.job.spec
+        if sorted(set(participants) & set(spec.nodes)) != list(participants):
+            raise PeerError("round", "expected participants that the job names, got others")
+        if len(participants) < spec.min_nodes:
+            raise PeerError(
+                "round", f"expected {spec.min_nodes} participants, got {len(participants)}"
+            )
+        accepted = {d.decider for d in self.decisions(outcome.decisions) if d.accepted}
+        if not set(participants) <= accepted:
+            raise PeerError("round", "expected a signed acceptance of every participant, got fewer")
+        return participants
+
+    def _check_decision(self, decision: Decision) -> None:
+        """A decision is on this job, by a party that the job concerns. Raises `PeerError`."""
+        if decision.job_id != self.job_id or decision.spec_digest != self.digest:
+            raise PeerError(
+                "signature",
+                "expected a decision on this job, got one on another",
+                node=decision.decider,
+            )
+
+
+def fewer_nodes(spec: JobSpec) -> str | None:
+    """What to do where nodes are missing and every chosen one had to take part."""
+    if spec.min_nodes < len(spec.nodes):
+        return None
+    if spec.min_nodes <= MIN_PARTICIPANTS:
+        return f"wait for the missing nodes: a sum takes {MIN_PARTICIPANTS} nodes at least"
+    return "give min_nodes (--min-nodes) to go on with fewer, or wait for the missing nodes"
+
+
+def refusal(spec: JobSpec, decisions: Sequence[Decision]) -> str:
+    """Who refused a job, and the first reason."""
+    first = decisions[0].denials[0]
+    who = ", ".join(party_name(d.decider) for d in decisions)
+    return f"the job for purpose `{spec.purpose}` was refused by {who}: {first.message}"
+
+
+def exclusions(messages: Sequence[job_pb2.Exclusion]) -> list[Exclusion]:
+    return [Exclusion(message.node, message.reason) for message in messages]
