@@ -28,6 +28,8 @@ def name_of(
                 return column.name
             case Constant():
                 return _literal(node)
+            case KeyRef(index=index) if index >= len(keys):
+                return f"GROUPING({text(keys[index - len(keys)].expr)})"
             case KeyRef(index=index):
                 return text(keys[index].expr)
             case MeasureRef(index=index):
@@ -54,7 +56,10 @@ def describe(plan: Plan) -> str:
     if plan.where is not None:
         words.append(f"where {name_of(plan.where, plan.keys, asked)}")
     if plan.keys:
-        words.append("by " + ", ".join(name_of(key.expr, (), ()) for key in plan.keys))
+        names = [name_of(key.expr, (), ()) for key in plan.keys]
+        plain = len(names) - len(plan.layout.folds)
+        rolled = f"ROLLUP({', '.join(names[plain:])})"
+        words.append("by " + ", ".join([*names[:plain], *([rolled] if names[plain:] else [])]))
     values = len(plan.layout.values)
     words.append(f"({plan.layout.cells} cells of {values} summed values)")
     return " ".join(words)

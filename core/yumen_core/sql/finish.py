@@ -102,10 +102,7 @@ def _check_shape(
 
 
 def _row(plan: Plan, cell: int, nodes: Sequence[int], totals: Sequence[int]) -> _Row:
-    keys: list[Cell] = []
-    for key in reversed(plan.keys):
-        cell, position = divmod(cell, key.positions)
-        keys.append(key.value(position))
+    keys = _keys(plan, cell)
     values: list[Cell] = []
     behind: list[int | None] = []
     for measure in plan.measures:
@@ -116,7 +113,22 @@ def _row(plan: Plan, cell: int, nodes: Sequence[int], totals: Sequence[int]) -> 
         count = _common(nodes[support] for support in measure.supports)
         behind.append(count)
         values.append(_measure(plan, measure, totals) if count else None)
-    return _Row(nodes[0], tuple(reversed(keys)), tuple(values), tuple(behind))
+    return _Row(nodes[0], keys, tuple(values), tuple(behind))
+
+
+def _keys(plan: Plan, cell: int) -> tuple[Cell, ...]:
+    """The values of the keys, NULL for those that a margin leaves out; then, of each key, 1 where
+    it is left out (GROUPING)."""
+    size, left_out = plan.layout.details, 0
+    while cell >= size:
+        cell, size = cell - size, size // plan.layout.folds[left_out]
+        left_out += 1
+    shown = len(plan.keys) - left_out
+    keys: list[Cell] = []
+    for key in reversed(plan.keys[:shown]):
+        cell, position = divmod(cell, key.positions)
+        keys.append(key.value(position))
+    return (*reversed(keys), *[None] * left_out, *[0] * shown, *[1] * left_out)
 
 
 def _notes(plan: Plan, rows: Sequence[_Row]) -> tuple[str, ...]:
@@ -176,7 +188,12 @@ def _resolution(plan: Plan, index: int) -> Fraction:
     rounded = value.argument is not None and plan.arguments[value.argument].kind is Kind.FLOAT
     if not rounded or value.kind is SumKind.COUNT:
         return Fraction(0)
-    return MAX_CONTRIBUTIONS * Fraction(2) ** value.exponent
+    return MAX_CONTRIBUTIONS * _addends(plan) * Fraction(2) ** value.exponent
+
+
+def _addends(plan: Plan) -> int:
+    """How many rounded sums of one node a cell adds up at most."""
+    return plan.layout.details if plan.layout.folds else 1
 
 
 def _nodes_behind(expr: Expr, row: _Row) -> int:

@@ -118,7 +118,7 @@ def float_exponent(argument: Expr) -> int:
 
 
 def build_layout(
-    cells: int, asked: Sequence[Asked], exprs: Iterable[Expr]
+    cells: int, asked: Sequence[Asked], exprs: Iterable[Expr], folds: tuple[int, ...] = ()
 ) -> tuple[Layout, tuple[Expr, ...], tuple[Measure, ...]]:
     """The layout, the distinct arguments and the measures behind `exprs`.
 
@@ -126,7 +126,7 @@ def build_layout(
     """
     builder = _Builder(asked, exprs)
     measures = tuple(builder.measure(function, arguments) for function, arguments in asked)
-    layout = Layout(cells, tuple(builder.supports), tuple(builder.values))
+    layout = Layout(cells, tuple(builder.supports), tuple(builder.values), folds)
     return layout, tuple(builder.arguments), measures
 
 

@@ -35,7 +35,7 @@ from yumen_core.sql.floats import (
     products,
     whole,
 )
-from yumen_core.sql.plan import Behind, Key, Plan, SumKind, Value
+from yumen_core.sql.plan import Behind, Key, Layout, Plan, SumKind, Value
 from yumen_core.sql.render import render, render_key
 from yumen_core.sql.storage import identifier
 
@@ -97,7 +97,7 @@ def local_cells(
     """
     query = _Query(plan, centred)
     cells = plan.layout.cells
-    supports = np.zeros((cells, plan.layout.supports), dtype=np.int64)
+    parts = np.zeros((cells, len(query.counted)), dtype=np.int64)
     values = [[0] * len(plan.layout.values) for _ in range(cells)]
     numbering = _Numbering(plan)
     for row in rows:
@@ -105,9 +105,22 @@ def local_cells(
         if cell is None:
             continue
         raw = row[len(plan.keys) :]
-        supports[cell] = query.supports(raw)
+        parts[cell] = query.parts(raw)
         values[cell] = query.values(raw)
-    return LocalCells(supports, values)
+    _fold(plan.layout, parts, values)
+    return LocalCells(query.supports(parts), values)
+
+
+def _fold(layout: Layout, parts: npt.NDArray[np.int64], values: list[list[int]]) -> None:
+    """Add up the margins, each level from the level before."""
+    start, size = 0, layout.details
+    for fold in layout.folds:
+        after = start + size
+        for at in range(size):
+            cell, margin = start + at, after + at // fold
+            parts[margin] += parts[cell]
+            values[margin] = [a + b for a, b in zip(values[margin], values[cell], strict=True)]
+        start, size = after, size // fold
 
 
 def key_places(key: Key) -> dict[object, int]:
@@ -153,6 +166,7 @@ class _Query:
             [self._behind(argument, behind) for argument, behind in support.parts]
             for support in plan.layout.support_parts
         ]
+        self.counted = sorted({self._rows, *(at for behind in self._supports for at in behind)})
         self._sources = [self._sources_of(value) for value in plan.layout.values]
 
     def is_lossy(self, raw: Sequence[object]) -> bool:
@@ -162,10 +176,19 @@ class _Query:
                 return True
         return False
 
-    def supports(self, raw: Sequence[object]) -> list[int]:
-        """Rows behind each support, from one row of raw sums."""
-        rows = whole(raw[self._rows])
-        return [min([rows, *(whole(raw[at]) for at in parts)]) for parts in self._supports]
+    def parts(self, raw: Sequence[object]) -> list[int]:
+        """The counts of rows that supports are made of (`counted`), from one row of raw sums."""
+        return [whole(raw[at]) for at in self.counted]
+
+    def supports(self, parts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows behind each support, int64[cells, supports], from the parts of each cell."""
+        places = {column: at for at, column in enumerate(self.counted)}
+        rows = places[self._rows]
+        least = [
+            parts[:, [rows, *(places[at] for at in behind)]].min(axis=1)
+            for behind in self._supports
+        ]
+        return np.stack(least, axis=1)
 
     def values(self, raw: Sequence[object]) -> list[int]:
         """The layout's integers, from one row of raw sums."""

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from yumen_core import canonical
 from yumen_core.canonical import Json
+from yumen_core.disclosure import FLAGS_OF_A_MARGIN, Margins
 from yumen_core.sql.expression import ColumnRef, Expr, to_json, walk
 from yumen_core.sql.schema import DomainValue, TableSchema
 
@@ -91,16 +92,50 @@ class Support:
 class Layout:
     """What a node contributes: for each of `cells`, one integer per value, in order.
 
-    `support_parts` describes the supports; support 0 is the rows of the cell.
+    `support_parts` describes the supports; support 0 is the rows of the cell. With `folds` the
+    cells are those of all keys, then level after level of margins (GROUP BY ROLLUP): each fold is
+    the number of positions of the key that the level leaves out, the last key first.
     """
 
     cells: int
     support_parts: tuple[Support, ...]
     values: tuple[Value, ...]
+    folds: tuple[int, ...] = ()
 
     @property
     def supports(self) -> int:
         return len(self.support_parts)
+
+    @property
+    def flags(self) -> int:
+        """Flags of a cell in the support round."""
+        return self.supports * (FLAGS_OF_A_MARGIN if self.folds else 1)
+
+    @cached_property
+    def details(self) -> int:
+        """The cells of all keys."""
+        product, sizes = 1, 1
+        for fold in reversed(self.folds):
+            product *= fold
+            sizes += product
+        return self.cells * product // sizes
+
+    @cached_property
+    def margins(self) -> Margins | None:
+        """The shape of the margins, None without."""
+        if not self.folds:
+            return None
+        summed = {value.support for value in self.values}
+        tight = {at for at in range(self.supports) if self._is_tight(at)}
+        return Margins(self.details, self.folds, frozenset(summed), frozenset(tight))
+
+    def _is_tight(self, support: int) -> bool:
+        """Whether no value on this support takes anything from a row that it does not count."""
+        parts = self.support_parts[support].parts
+        arguments = {value.argument for value in self.values if value.support == support}
+        if not parts or not arguments:
+            return True
+        return len(arguments) == 1 and parts == ((*arguments, Behind.NOT_NULL),)
 
 
 @dataclass(frozen=True)
@@ -108,7 +143,7 @@ class Key:
     """One group key: `expr` takes the values of `domain`, and NULL where `nullable`.
 
     A cell's number is the mixed-radix number of its key positions, the first key most significant;
-    NULL comes last among the positions of its key.
+    NULL comes last among the positions of its key. Margins come after all of these (`Layout`).
     """
 
     expr: Expr
@@ -254,6 +289,7 @@ def _measure_json(measure: Measure) -> Json:
 def _layout_json(layout: Layout) -> dict[str, Json]:
     return {
         "cells": layout.cells,
+        "folds": list(layout.folds),
         "supports": [
             [[argument, behind.value] for argument, behind in support.parts]
             for support in layout.support_parts

@@ -14,7 +14,7 @@ from sqlglot import exp
 from yumen_core.errors import CallError
 from yumen_core.sql import operators
 from yumen_core.sql.describe import name_of
-from yumen_core.sql.expression import Constant, Expr, Kind, MeasureRef
+from yumen_core.sql.expression import Constant, Expr, KeyRef, Kind, MeasureRef
 from yumen_core.sql.keys import key_of, key_ref
 from yumen_core.sql.layout import Asked, build_layout, check_summable
 from yumen_core.sql.operators import TypeFault
@@ -41,6 +41,10 @@ _WORDS = {
     "into": ("INTO",),
     "locks": ("FOR",),
 }
+_NO_CUBE = (
+    "GROUP BY takes keys and one ROLLUP of keys; margins that overlap, as those of CUBE and "
+    "GROUPING SETS do, can be subtracted down to few rows"
+)
 _ONE_TABLE = "a query is one SELECT of one table, with WHERE, GROUP BY, HAVING, ORDER BY and LIMIT"
 
 
@@ -110,6 +114,8 @@ class _OutputReader(Reader):
         self.asked: list[Asked] = []
 
     def read(self, node: exp.Expr) -> Expr:
+        if isinstance(node, exp.Grouping):
+            return self._grouping(node)
         key = self._key(node)
         return super().read(node) if key is None else key
 
@@ -177,6 +183,14 @@ class _OutputReader(Reader):
             kind, scale = arguments[0].kind, arguments[0].scale
         return MeasureRef(kind, scale, None, True, self.asked.index(entry))
 
+    def _grouping(self, node: exp.Grouping) -> Expr:
+        """Whether a row leaves a key out: 1 in its margins, else 0."""
+        only(self.source, node, "expressions")
+        found = self._key(node.expressions[0]) if len(node.expressions) == 1 else None
+        if not isinstance(found, KeyRef):
+            raise self.source.unsupported(node, "GROUPING takes one key of GROUP BY")
+        return KeyRef(Kind.INTEGER, 0, None, False, len(self.keys) + found.index)
+
     def _key(self, node: exp.Expr) -> Expr | None:
         """The group key that `node` writes out, if it does."""
         if not isinstance(node, exp.Column | exp.Case | exp.Condition):
@@ -202,7 +216,7 @@ class _Builder:
 
     def plan(self) -> Plan:
         where = self._condition("where", self._rows)
-        keys = self._keys()
+        keys, folds = self._keys()
         self._released.keys = keys
         outputs = self._outputs()
         having = self._condition("having", self._released)
@@ -213,11 +227,14 @@ class _Builder:
             assert place is not None
             reason = "is not supported without an aggregate: no row leaves a node"
             raise self._source.refuse("sql_unsupported", place, reason)
-        cells = math.prod(key.positions for key in keys)
+        cells = level = math.prod(key.positions for key in keys)
+        for fold in folds:
+            level //= fold
+            cells += level
         exprs = [output.expr for output in outputs] + [entry.expr for entry in order]
         if having is not None:
             exprs.append(having)
-        layout, arguments, measures = build_layout(cells, asked, exprs)
+        layout, arguments, measures = build_layout(cells, asked, exprs, folds)
         self._check_size(keys, cells, max(len(layout.values), layout.supports))
         return Plan(
             schema=self._schema,
@@ -246,10 +263,11 @@ class _Builder:
 
         return reader.typed(clause.this, checked, ())
 
-    def _keys(self) -> tuple[Key, ...]:
+    def _keys(self) -> tuple[tuple[Key, ...], tuple[int, ...]]:
+        """The keys, those of ROLLUP last, and the folds of `Layout`."""
         group = self._select.args.get("group")
         if group is None:
-            return ()
+            return (), ()
         for name, value in group.args.items():
             if value and name != "expressions":
                 place = self._source.word("ALL", "ROLLUP", "CUBE", "GROUPING")
@@ -257,21 +275,38 @@ class _Builder:
                 raise self._source.refuse(
                     "sql_unsupported", place or self._source.place(group), reason
                 )
-        keys: list[Key] = []
-        for node in group.expressions:
-            written = self._meant(node)
-            if written.find(*AGGREGATES) is not None:
-                raise self._source.unsupported(node, "GROUP BY takes no aggregate")
-            expr = self._rows.read(written)
-            try:
-                key = key_of(expr)
-            except TypeFault as fault:
-                place = self._source.place(node)
-                reason = f"cannot be grouped by: {fault.message}"
-                raise self._source.refuse("sql_unsupported", place, reason) from None
-            if key not in keys:
-                keys.append(key)
-        return tuple(keys)
+        rollups = [node for node in group.expressions if isinstance(node, exp.Rollup)]
+        if not rollups:
+            return tuple(dict.fromkeys(map(self._key, group.expressions))), ()
+        only(self._source, rollups[0], "expressions")
+        if len(rollups) > 1 or not rollups[0].expressions:
+            raise self._refused_grouping("ROLLUP", "GROUP BY takes one ROLLUP, of one key or more")
+        plain = [self._key(node) for node in group.expressions if node is not rollups[0]]
+        rolled = [self._key(node) for node in rollups[0].expressions]
+        keys = (*plain, *rolled)
+        if len(set(keys)) < len(keys):
+            raise self._refused_grouping("ROLLUP", "GROUP BY with ROLLUP takes each key once")
+        return keys, tuple(key.positions for key in reversed(rolled))
+
+    def _key(self, node: exp.Expr) -> Key:
+        if isinstance(node, exp.Cube | exp.GroupingSets | exp.Tuple):
+            word = "CUBE" if isinstance(node, exp.Cube) else "GROUPING"
+            raise self._refused_grouping(word if not isinstance(node, exp.Tuple) else "", _NO_CUBE)
+        written = self._meant(node)
+        if written.find(*AGGREGATES) is not None:
+            raise self._source.unsupported(node, "GROUP BY takes no aggregate")
+        expr = self._rows.read(written)
+        try:
+            return key_of(expr)
+        except TypeFault as fault:
+            place = self._source.place(node)
+            reason = f"cannot be grouped by: {fault.message}"
+            raise self._source.refuse("sql_unsupported", place, reason) from None
+
+    def _refused_grouping(self, word: str, reason: str) -> CallError:
+        group = self._select.args["group"]
+        place = self._source.word(word) or self._source.place(group)
+        return self._source.refuse("sql_unsupported", place, f"is not supported: {reason}")
 
     def _meant(self, node: exp.Expr) -> exp.Expr:
         """What a GROUP BY entry writes: an ordinal or an alias stands for its output."""
