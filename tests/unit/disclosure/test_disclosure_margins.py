@@ -18,7 +18,17 @@ from yumen_core.disclosure import (
 from yumen_core.errors import CallError
 
 RULES = DisclosureRules(threshold=3, min_nodes=3)
-SHAPES = [(2, (2,)), (3, (3,)), (4, (2, 2)), (6, (3, 2)), (4, (2,)), (8, (2, 2, 2)), (2, (1, 2)), (2, (2, 1))]
+SHAPES = [
+    (2, (2,)),
+    (3, (3,)),
+    (4, (2, 2)),
+    (6, (3, 2)),
+    (4, (2,)),
+    (8, (2, 2, 2)),
+    (2, (1, 2)),
+    (2, (2, 1)),
+]
+MIXES = [[0, 0, 1, 2, 3, 4, 5, 5, 5], [0, 5, 5, 5, 5, 5, 5, 5, 2], [0, 5, 5, 2, 2]]
 Counts = npt.NDArray[np.int64]
 
 
@@ -79,7 +89,7 @@ def test_a_rest_is_a_cell_of_its_own_or_nothing(
 ) -> None:
     details, folds = shape
     margins = Margins(details, folds, frozenset({0}), frozenset({0}))
-    rows = st.sampled_from([0, 0, 1, 2, 3, 4, 5, 5, 5])
+    rows = st.sampled_from(data.draw(st.sampled_from(MIXES)))
     nodes = [
         rollup(
             np.array(data.draw(st.lists(rows, min_size=details, max_size=details))).reshape(-1, 1),
@@ -125,6 +135,11 @@ FOUR = Margins(4, (2, 2), frozenset({0}), frozenset({0}))
          [1, 1, 1, 0, 1, 0, 0]),
         # Two thin cells together are enough rows at each of three nodes.
         ("a rest that stands", [[5, 5, 2, 2]] * 3, [1, 1, 0, 0, 1, 1, 1]),
+        # The one node's rest, of a margin that is not released, is in the total too.
+        ("a rest below of one node", [[2, 2, 5, 5], [0, 0, 5, 5], [0, 0, 5, 5]],
+         [0, 0, 1, 1, 0, 1, 0]),
+        ("a rest below of three nodes", [[2, 2, 5, 5], [2, 2, 5, 5], [2, 2, 5, 5]],
+         [0, 0, 1, 1, 1, 1, 1]),
         ("a rest of two nodes", [[5, 5, 2, 2], [5, 5, 2, 2], [5, 5, 0, 0], [5, 5, 5, 5]],
          [1, 1, 0, 0, 1, 0, 0]),
     ],
