@@ -50,10 +50,10 @@ class Result:
 
     Parameters: `table` holds the released rows, with the number of contributing nodes per row in
     column `_nodes`. `participants` and the nodes in `excluded` are SPIFFE ids. `empty_cells`
-    counts the groups that nobody stands behind, so that they have no row. `ciphertext_bytes` and
-    `ciphertexts` are what the coordinator saw; `elapsed_s` is the time from the call to the
-    decrypted answer. `measure_nodes`, where given, has the shape of `table` and holds the number
-    of nodes behind each value (0 = held back).
+    counts the groups that nobody stands behind, so that they have no row. `notes` say which values
+    are lower bounds. `ciphertext_bytes` and `ciphertexts` are what the coordinator saw; `elapsed_s`
+    is the time from the call to the decrypted answer. `measure_nodes`, where given, has the shape
+    of `table` and holds the number of nodes behind each value (0 = held back).
 
     Raises `CallError` where the two tables differ in shape.
 
@@ -73,6 +73,7 @@ class Result:
         excluded: tuple[Exclusion, ...] = (),
         held_back: tuple[HeldBack, ...] = (),
         empty_cells: int = 0,
+        notes: tuple[str, ...] = (),
         ciphertext_bytes: int = 0,
         ciphertexts: int = 0,
         elapsed_s: float = 0.0,
@@ -95,6 +96,7 @@ class Result:
         self.excluded = excluded
         self.held_back = held_back
         self.empty_cells = empty_cells
+        self.notes = notes
         self.ciphertext_bytes = ciphertext_bytes
         self.ciphertexts = ciphertexts
         self.elapsed_s = elapsed_s
@@ -202,6 +204,7 @@ class Result:
                 "with too few rows in its group"
             )
         yield from self._held_back_notes()
+        yield from self.notes
         yield (
             f"{counted(len(self), 'row')}, {self.elapsed_s:.2f} s, purpose {self.purpose}, "
             f"job {self.job_id}"

@@ -58,6 +58,7 @@ def result(answer: Result) -> dict[str, object]:
         "excluded": [{"node": one.node, "reason": one.reason} for one in answer.excluded],
         "held_back": [{"column": one.column, "rows": one.rows} for one in answer.held_back],
         "empty_cells": answer.empty_cells,
+        "notes": list(answer.notes),
         "ciphertext_bytes": answer.ciphertext_bytes,
         "ciphertexts": answer.ciphertexts,
         "elapsed_s": round(answer.elapsed_s, 4),
@@ -81,6 +82,7 @@ def remarks(answer: Result) -> Iterator[str]:
         yield f"held back: {held.column} in {held.rows} rows"
     if answer.empty_cells:
         yield f"groups without a row: {answer.empty_cells}"
+    yield from answer.notes
 
 
 def jobs(found: Jobs) -> dict[str, object]:
