@@ -114,7 +114,7 @@ def _of_sum(expr: Apply, bent: bool) -> Iterator[_Group]:
     terms = list(_terms(expr))
     varying = [term for term in terms if not isinstance(term, Constant)]
     groups: list[list[_Group]] = []
-    parts = varying
+    parts = list(dict.fromkeys(varying))
     if varying == [expr]:  # a DATE_DIFF by itself
         parts = [arg for arg in expr.args[1:] if not isinstance(arg, Constant)]
     for part in parts:
