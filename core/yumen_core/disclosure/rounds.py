@@ -1,10 +1,9 @@
 """The release rules of a statistic's rounds, as functions of flags. Pure.
 
 A node flags each support of a round: under `withhold` one flag, *enough* (as many rows as the
-threshold); under the other rules a second one besides, *harmless*: no rows at all, or not too few
-of them (`DisclosureRules.few`, ADR 15); and for partitions a third, whether there are rows. The
-flags of all participants are counted by all participants alike, so all come to the same partition,
-or to the same refusal.
+threshold); under the other rules two more, *harmless* (no rows at all, or not too few of them,
+`DisclosureRules.few`, ADR 15) and *there* (any rows). The flags of all participants are counted by
+all participants alike, so all come to the same partition, or to the same refusal.
 """
 
 from __future__ import annotations
@@ -23,32 +22,33 @@ CHAIN = 130
 """Splits of one tree above its heap: one for all rows, the root, and up to 128 cells below it."""
 
 
-def both_flags(supports: Counts, rules: DisclosureRules) -> Flags:
-    """Enough, then harmless, for each support: uint8[cells, 2 * supports]."""
+NODES_WITH_ENOUGH = 2
+"""Of the nodes behind a required support, those with the threshold of rows: whichever node is left
+out of the sum, the threshold remains."""
+
+
+def whole_flags(supports: Counts, rules: DisclosureRules) -> Flags:
+    """Enough, harmless, then there, for each support: uint8[cells, 3 * supports]. Without the last,
+    no rows at all and a few harmless ones at every node would look the same."""
     enough = supports >= rules.threshold
     harmless = (supports >= rules.few) | (supports == 0)
-    return np.concatenate([enough, harmless], axis=1).astype(np.uint8)
-
-
-def partition_flags(supports: Counts, rules: DisclosureRules) -> Flags:
-    """Enough, harmless, then whether there are rows, for each support: uint8[cells, 3 * supports].
-    Without the last, no rows at all and a few harmless ones at every node would look the same."""
-    return np.concatenate([both_flags(supports, rules), supports > 0], axis=1).astype(np.uint8)
+    return np.concatenate([enough, harmless, supports > 0], axis=1).astype(np.uint8)
 
 
 def require_keep(totals: Flags, *, participants: int, min_nodes: int, names: Sequence[str]) -> Keep:
     """All of it, bool[cells, supports], or a refusal.
 
-    Raises `StateError` (`too_few_rows`) that names the first support which has a few rows at some
-    node, or enough rows at fewer than `min_nodes` nodes.
+    Raises `StateError` (`too_few_rows`) that names the first support which has too few rows at some
+    node, any at fewer than `min_nodes` nodes, or enough at fewer than NODES_WITH_ENOUGH.
     """
-    safe = _safe(totals, participants, min_nodes)
+    enough, harmless, there = np.split(totals, 3, axis=1)
+    safe: Keep = (harmless == participants) & (there >= min_nodes) & (enough >= NODES_WITH_ENOUGH)
     for at, name in enumerate(names):
         if not safe[:, at].all():
             raise StateError(
                 "too_few_rows",
-                f"expected rows enough of `{name}` at {min_nodes} nodes at least, and no or not "
-                "too few rows of it at each other node, got fewer",
+                f"expected no or not too few rows of `{name}` at each node, some at {min_nodes} "
+                f"nodes and the table's threshold at {NODES_WITH_ENOUGH}, got fewer",
                 remedy=f"merge or leave out `{name}`, or choose other nodes",
             )
     return safe
@@ -186,7 +186,7 @@ def _tree_size(cells: int, trees: int) -> int:
 
 def _safe(totals: Flags, participants: int, min_nodes: int) -> Mask:
     """Which supports are harmless at every node and enough at `min_nodes`, bool[cells, supports],
-    from `both_flags`."""
+    from `whole_flags`."""
     half = totals.shape[1] // 2
     enough, harmless = totals[:, :half], totals[:, half:]
     safe: Mask = (harmless == participants) & (enough >= min_nodes)
@@ -194,7 +194,7 @@ def _safe(totals: Flags, participants: int, min_nodes: int) -> Mask:
 
 
 def _safe_or_empty(totals: Flags, participants: int, min_nodes: int) -> Mask:
-    """Which supports are safe, or have no rows at any node, from `partition_flags`."""
+    """Which supports are safe, or have no rows at any node, from `whole_flags`."""
     third = totals.shape[1] // 3
     empty = (totals[:, 2 * third :] == 0) & (totals[:, third : 2 * third] == participants)
     safe: Mask = empty | _safe(totals[:, : 2 * third], participants, min_nodes)

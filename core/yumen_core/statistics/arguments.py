@@ -9,6 +9,9 @@ from yumen_core.errors import CallError
 from yumen_core.statistics.kinds import Arguments, Variables
 from yumen_core.statistics.rows import Variable
 
+_SLACK = 1e-9
+"""Bounds of an expression are widened by its rounding."""
+
 
 def only(arguments: Arguments, *known: str) -> None:
     """Refuse arguments other than `known`. Raises `CallError` (`statistic`)."""
@@ -56,6 +59,32 @@ def level_variable(variables: Variables, name: str) -> tuple[Json, ...]:
     if found.levels is None:
         raise bad(f"expected `{name}` to have a declared domain, got values not known beforehand")
     return found.levels
+
+
+def check_bounds(
+    name: str,
+    what: str,
+    bounds: tuple[float | None, float | None],
+    *,
+    least: float,
+    most: float | None = None,
+    remedy: str = "",
+) -> None:
+    """Refuse the variable `name` where its declared `bounds` (None: not declared) allow numbers
+    below `least` or above `most`. What must hold of all rows is asked of their bounds, before
+    anything is computed: the failure of a check of rows would tell of one row (ADR 15). Where none
+    are declared, rows beyond count as missing. Raises `CallError` (`statistic`)."""
+    low, high = bounds
+    below = low is not None and low < least - _SLACK
+    above = most is not None and high is not None and high > most + _SLACK
+    if below or above:
+        wanted = f"from {least:g}" + ("" if most is None else f" to {most:g}")
+        got = ("" if low is None else f" from {low:g}") + ("" if high is None else f" to {high:g}")
+        raise CallError(
+            "statistic",
+            f"expected {what} with declared bounds {wanted}, got `{name}` with bounds{got}",
+            remedy=remedy or f"declare narrower bounds of `{name}`, or choose another expression",
+        )
 
 
 def bad(message: str) -> CallError:

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from yumen_core.canonical import Json
-from yumen_core.errors import StateError
 from yumen_core.sql.schema import DomainValue
 from yumen_core.statistics.arguments import bad, level_variable, number_variable
 from yumen_core.statistics.kinds import Variables
 from yumen_core.statistics.layout import Counts, Reals
-from yumen_core.statistics.rows import Rows
+from yumen_core.statistics.rows import LARGEST, Rows, usable
 
 FUNCTIONS = ("identity", "log", "log2", "log10", "log1p", "exp", "sqrt")
+_NUMPY = {"identity": "positive", **{name: name for name in FUNCTIONS[1:]}}
 MAX_COLUMNS = 200
 MAX_FACTORS = 6
 MAX_NAME_CHARS = 400
@@ -116,10 +116,8 @@ def parse_design(json: Json, variables: Variables) -> Design:
 
 def design_matrix(design: Design, rows: Rows, chosen: _Chosen) -> Reals:
     """The design over the rows that `chosen`, bool[n], marks: float64[chosen, columns], column by
-    column in memory. Chosen rows must be complete in `design.variables`.
-
-    Raises `StateError` (`data_values`) that names the first column with a value that is not finite.
-    """
+    column in memory. Chosen rows must be complete in `design.variables`. Values can be infinite, or
+    NaN outside a function's domain (`usable_design`)."""
     made: dict[Factor, Reals] = {}
     matrix = np.empty((int(np.count_nonzero(chosen)), len(design.columns)), order="F")
     for at, column in enumerate(design.columns):
@@ -130,9 +128,39 @@ def design_matrix(design: Design, rows: Rows, chosen: _Chosen) -> Reals:
                 made[factor] = factor_values(factor, rows, chosen)
             with np.errstate(over="ignore", invalid="ignore"):
                 values *= made[factor]
-        if not np.isfinite(values).all():
-            raise not_finite(column.name)
     return matrix
+
+
+def usable_design(
+    design: Design, rows: Rows, chosen: _Chosen, threshold: int
+) -> tuple[_Chosen, Reals]:
+    """The chosen rows in which every column is within `rows.LARGEST` of 0, bool[n], and the design
+    over these. The others count as missing: those of a logarithm of 0, say.
+
+    Raises `StateError` (`data_values`) that names the first column in which `threshold` rows or
+    more are not (`rows.usable`).
+    """
+    matrix = design_matrix(design, rows, chosen)
+    every = np.ones(len(matrix), dtype=np.bool_)
+    fit = every.copy()
+    for column, values in zip(design.columns, matrix.T, strict=True):
+        if column.factors:
+            fit &= usable(column.name, every, np.abs(values) <= LARGEST, threshold)
+    if fit.all():
+        return chosen, matrix
+    kept = chosen.copy()
+    kept[chosen] = fit
+    return kept, np.asfortranarray(matrix[fit])
+
+
+def factor_bounds(factor: Factor, variables: Variables) -> tuple[float | None, float | None]:
+    """The declared bounds of a factor, from those of its variable: every function rises."""
+    found = variables[factor.variable]
+    if found.low is None or found.high is None:
+        return None, None
+    with np.errstate(all="ignore"):
+        low, high = getattr(np, _NUMPY[_known(factor.function)])([found.low, found.high]).tolist()
+    return (-np.inf if np.isnan(low) else low), (-np.inf if np.isnan(high) else high)
 
 
 def factor_values(factor: Factor, rows: Rows, chosen: _Chosen) -> Reals:
@@ -146,17 +174,8 @@ def factor_values(factor: Factor, rows: Rows, chosen: _Chosen) -> Reals:
     if factor.function == "identity":
         return numbers
     with np.errstate(all="ignore"):
-        found: Reals = getattr(np, _known(factor.function))(numbers)
+        found: Reals = getattr(np, _NUMPY[_known(factor.function)])(numbers)
     return found
-
-
-def not_finite(name: str) -> StateError:
-    """The refusal of a node whose rows give a column a value that is not finite."""
-    return StateError(
-        "data_values",
-        f"expected finite values of `{name}`, got one that is not",
-        remedy="leave such rows out with where=, or use another function of the column",
-    )
 
 
 def level_supports(design: Design) -> tuple[str, ...]:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yumen_core.errors import CallError, StateError
+from yumen_core.errors import CallError
 from yumen_core.statistics.layout import Reals
+from yumen_core.statistics.rows import LARGEST, Mask
 
 _MOST = 40.0  # exp(40) = 2.4e17: sums of 1e9 such rows stay within a round's range
-_LARGEST = 1e15
 
 
 class Terms(NamedTuple):
@@ -32,8 +32,9 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class Family:
-    """`terms(y, eta)` as in `Terms`, with the scale of the response set to 1; `refuse(y)` says what
-    is wrong with a response, or "". `saturated` gives each row's log-likelihood at mu = y, so far
+    """`terms(y, eta)` as in `Terms`, with the scale of the response set to 1. `fits(y)` marks the
+    rows whose response the family has, `wanted` says which these are, and `least` and `most` are
+    what a response's declared bounds must be within. `saturated` gives each row's log-likelihood at mu = y, so far
     as it does not depend on the dispersion. `discrete` families have dispersion 1; with a
     `canonical` link the observed information is the expected one."""
 
@@ -41,7 +42,10 @@ class Family:
     link: str
     discrete: bool
     terms: Callable[[Reals, Reals], Terms]
-    refuse: Callable[[Reals], str]
+    fits: Callable[[Reals], Mask]
+    wanted: str
+    least: float
+    most: float | None
     saturated: Callable[[Reals, Reals], Reals]
     canonical: bool = True
 
@@ -55,13 +59,6 @@ def family_of(name: str, link: str) -> Family:
             "statistic", f"expected a family with a link among {known}, got {name} with {link}"
         )
     return found
-
-
-def check_response(family: Family, name: str, y: Reals) -> None:
-    """Raise `StateError` (`data_values`) for a response that the family does not have."""
-    wanted = family.refuse(y)
-    if wanted:
-        raise StateError("data_values", f"expected {wanted} in `{name}`, got another value")
 
 
 def pearson(terms: Terms) -> Reals:
@@ -138,20 +135,22 @@ def _y_log_y(y: Reals) -> Reals:
     return y * logs
 
 
-def _any_real(y: Reals) -> str:
-    return "" if not len(y) or np.abs(y).max() <= _LARGEST else f"numbers within {_LARGEST:g}"
+def _any_real(y: Reals) -> Mask:
+    found: Mask = np.abs(y) <= LARGEST
+    return found
 
 
-def _zero_or_one(y: Reals) -> str:
-    return "" if ((y == 0) | (y == 1)).all() else "0 or 1"
+def _zero_or_one(y: Reals) -> Mask:
+    found: Mask = (y == 0) | (y == 1)
+    return found
 
 
-def _counts(y: Reals) -> str:
-    return "" if ((y >= 0) & (y <= _LARGEST)).all() else f"counts from 0 to {_LARGEST:g}"
+def _counts(y: Reals) -> Mask:
+    return (y >= 0) & (y <= LARGEST)
 
 
-def _positive(y: Reals) -> str:
-    return "" if ((y > 0) & (y <= _LARGEST)).all() else f"numbers above 0, up to {_LARGEST:g},"
+def _positive(y: Reals) -> Mask:
+    return (y > 0) & (y <= LARGEST)
 
 
 def _none(y: Reals, weights: Reals) -> Reals:
@@ -171,13 +170,18 @@ def _minus_log(y: Reals, weights: Reals) -> Reals:
     return -np.log(y)
 
 
+_REAL = (_any_real, f"numbers within {LARGEST:g} of 0", -np.inf, None)
+_BINARY = (_zero_or_one, "0 or 1", 0.0, 1.0)
+_COUNT = (_counts, f"counts from 0 to {LARGEST:g}", 0.0, None)
+_ABOVE = (_positive, f"numbers above 0, up to {LARGEST:g},", 0.0, None)
+
 FAMILIES: Mapping[tuple[str, str], Family] = {
     (entry.name, entry.link): entry
     for entry in (
-        Family("gaussian", "identity", False, _gaussian, _any_real, _half_log_weight),
-        Family("binomial", "logit", True, _logit, _zero_or_one, _none),
-        Family("poisson", "log", True, _poisson, _counts, _saturated_poisson),
-        Family("gamma", "log", False, _gamma_log, _positive, _minus_log, False),
-        Family("gamma", "inverse", False, _gamma_inverse, _positive, _minus_log),
+        Family("gaussian", "identity", False, _gaussian, *_REAL, _half_log_weight),
+        Family("binomial", "logit", True, _logit, *_BINARY, _none),
+        Family("poisson", "log", True, _poisson, *_COUNT, _saturated_poisson),
+        Family("gamma", "log", False, _gamma_log, *_ABOVE, _minus_log, False),
+        Family("gamma", "inverse", False, _gamma_inverse, *_ABOVE, _minus_log),
     )
 }

@@ -25,9 +25,9 @@ from yumen_core.statistics import arguments as read
 from yumen_core.statistics.design import level_counts, level_supports
 from yumen_core.statistics.families import Terms, pearson
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
-from yumen_core.statistics.layout import Counts, Layout, Reals, real
+from yumen_core.statistics.layout import Counts, Layout, Reals, wide_real
 from yumen_core.statistics.model import MODEL, Model, ModelRows, model_rows, parse_model
-from yumen_core.statistics.rows import Rows
+from yumen_core.statistics.rows import LARGEST, Rows, check_units
 from yumen_core.statistics.spread import is_spread
 
 COLUMN_MOMENTS = ("sum", "squares", "within")
@@ -44,6 +44,10 @@ stays within it where a node's odds differ from theirs a thousandfold, its means
 WEIGHTS_SHARE, SQUARES_SHARE = 0.5, 0.25
 """Of the threshold, the effective rows that weights and squared residuals must leave: rows that
 count unequally, as in any sound model, pass; coefficients that single out a row or two do not."""
+
+MOST_TRANSFORM, MOST_REACH = 1e16, 1e45
+"""Of an entry of the transform, and of what beta can make of any usable row: sums of all kinds stay
+within their range then, whatever the rows, and none has to be refused for what it is."""
 
 _BLOCK_VALUES = 1 << 18  # a block of the design, 2 MiB, stays in a core's cache
 _MOST_INNER_STEPS = 200
@@ -69,7 +73,7 @@ class DesignMoments:
         read.only(arguments, *MODEL)
         model = parse_model(arguments, variables)
         width = len(COLUMN_MOMENTS) * model.columns + len(RESPONSE_MOMENTS)
-        return Layout(1, model_supports(model), (real(),) * width)
+        return Layout(1, model_supports(model), (wide_real(),) * width)
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
@@ -105,7 +109,7 @@ class GlmStep:
         p = model.columns if fit == "model" else 1
         triangles = 1 if model.family.canonical else 2
         width = p + triangles * (p * (p + 1) // 2) + len(FIT_SUMS)
-        return Layout(1, model_supports(model), (real(),) * width, fit_inputs(p))
+        return Layout(1, model_supports(model), (wide_real(),) * width, fit_inputs(p))
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
@@ -179,15 +183,21 @@ class Gram:
 
 
 class Fit:
-    """A model at given coefficients over one node's rows, block by block."""
+    """A model at given coefficients over one node's rows, block by block. Raises `StateError`
+    (`data_values`) for inputs that are none of a fit (`check_fit_inputs`)."""
 
     def __init__(self, own: ModelRows, inputs: Inputs, *, constant: bool) -> None:
+        check_fit_inputs(inputs)
         self._own = own
         family = own.model.family
         middle, unit = inputs["response"]
         shiftable = family.name == "gaussian"
-        if not unit > 0 or (middle and not shiftable) or (unit != 1 and family.discrete):
-            raise StateError("data_values", "expected a response scale of the family, got another")
+        if (middle and not shiftable) or (unit != 1 and family.discrete):
+            raise StateError(
+                "data_values",
+                "expected a response scale of the family, got another",
+                remedy="use the current SDK",
+            )
         self._response = own.response
         if middle != 0.0 or unit != 1.0:
             self._response = (own.response - middle) / unit
@@ -223,22 +233,21 @@ class Fit:
             yield block, self._terms(block.rows, block.eta + self.intercept)
 
     def _terms(self, rows: slice, eta: Reals) -> Terms:
-        with np.errstate(over="ignore", invalid="ignore"):  # not finite: refused with the sums
-            terms = self._own.model.family.terms(self._response[rows], eta)
-            if self._own.weights is None:
-                return terms
-            weights = self._own.weights[rows]
-            return Terms(*(term * weights for term in terms))
+        terms = self._own.model.family.terms(self._response[rows], eta)
+        if self._own.weights is None:
+            return terms
+        weights = self._own.weights[rows]
+        return Terms(*(term * weights for term in terms))
 
     def _own_intercept(self) -> float:
         """The likelihood's maximum over the node's intercept: Newton's method in one dimension,
-        halved until the deviance falls. Raises `StateError` (`data_values`) where there is none."""
+        halved until the deviance falls, or the last one reached: `tells` judges it."""
         eta = np.concatenate([block.eta for block in self.blocks()])
         everything = slice(None)
         at = self._own.intercept if self._own.intercept else self._first_intercept()
         terms = self._terms(everything, eta + at)
         deviance = float(terms.deviance.sum())
-        step = float(terms.score.sum()) / float(terms.information.sum())
+        step = _newton(terms)
         for _ in range(_MOST_INNER_STEPS):
             step = float(np.clip(step, -2.0, 2.0))
             if not abs(step) > 1e-13 * (1.0 + abs(at)):
@@ -253,10 +262,8 @@ class Fit:
                 self._own.intercept = at + step
                 return at + step
             at, deviance = at + step, reached
-            step = float(there.score.sum()) / float(there.information.sum())
-        raise StateError(
-            "data_values", "expected an intercept that fits the rows here, got none that settles"
-        )
+            step = _newton(there)
+        return at
 
     def _first_intercept(self) -> float:
         mean = float(np.average(self._response, weights=self._own.weights))
@@ -268,6 +275,30 @@ class Fit:
             case "inverse":
                 return 1.0 / mean
         return mean
+
+
+def _newton(terms: Terms) -> float:
+    """A step of Newton's method over an intercept; 0 where the rows have no information."""
+    information = float(terms.information.sum())
+    return float(terms.score.sum()) / information if information > 0.0 else 0.0
+
+
+def check_fit_inputs(inputs: Inputs) -> None:
+    """Refuse inputs with which a sum over usable rows could be beyond its range. That follows from
+    the inputs alone, for a sum that is refused for its size tells of the rows. Raises `StateError`
+    (`data_values`)."""
+    check_units(inputs["centre"], inputs["scale"])
+    middle, unit = inputs["response"]
+    check_units(np.array([middle]), np.array([unit]))
+    beta, transform = np.abs(inputs["beta"]), np.abs(inputs["transform"])
+    with np.errstate(over="ignore"):
+        reach = beta.sum() * transform.sum() * 2 * LARGEST / inputs["scale"].min()
+    if not (transform.max() <= MOST_TRANSFORM and reach <= MOST_REACH):
+        raise StateError(
+            "data_values",
+            "expected coefficients and a transform within the range of a fit, got others",
+            remedy="use the current SDK",
+        )
 
 
 def model_supports(model: Model) -> tuple[str, ...]:

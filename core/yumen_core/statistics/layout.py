@@ -37,10 +37,10 @@ def real(support: int = 0) -> Value:
     return Value(support, 240, True, -120)
 
 
-def wide_real(support: int = 0) -> Value:
-    """A sum of reals in units that the requester chose: within 2**279 (9.7e83), in steps of
+def wide_real(support: int = 0, bits: int = 640) -> Value:
+    """A sum of reals in units that the requester chose: within 2**519 (1.7e156), in steps of
     2**-120."""
-    return Value(support, 400, True, -120)
+    return Value(support, bits, True, -120)
 
 
 def short_real(support: int = 0) -> Value:

@@ -17,14 +17,15 @@ from yumen_core.statistics.design import (
     Design,
     Factor,
     design_matrix,
+    factor_bounds,
     factor_values,
-    not_finite,
     parse_design,
+    usable_design,
 )
-from yumen_core.statistics.families import Family, check_response, family_of
+from yumen_core.statistics.families import Family, family_of
 from yumen_core.statistics.kinds import Arguments, Variables
 from yumen_core.statistics.layout import Reals
-from yumen_core.statistics.rows import Rows, Variable, check_finite
+from yumen_core.statistics.rows import LARGEST, Mask, Rows, Variable, check_units, usable
 from yumen_core.statistics.spread import check_spread, check_values
 
 ROWS_A_PARAMETER = 3  # DataSHIELD's nfilter.glm: parameters at most 0.33 of a node's rows
@@ -80,12 +81,30 @@ def parse_model(arguments: Arguments, variables: Variables) -> Model:
     for name in (model.response.variable, model.weights, model.offset, model.exposure):
         if name:
             read.number_variable(variables, name)
+    _check_bounds(model, variables)
     levels: dict[str, Json] = {name: len(known) for name, known in model.design.levels.items()}
     if arguments.get("levels") != levels:
         raise read.bad(f"expected the numbers of levels {levels}")
     if model.own_intercepts and model.design.has_intercept:
         raise read.bad("expected a design without intercept where each node has its own")
     return model
+
+
+def _check_bounds(model: Model, variables: Variables) -> None:
+    """What must hold of every row, by the declared bounds."""
+    family = model.family
+    read.check_bounds(
+        model.response.variable,
+        f"a {family.name} response",
+        factor_bounds(model.response, variables),
+        least=family.least,
+        most=family.most,
+        remedy="write an event as a condition, such as `status = 2`" if family.most else "",
+    )
+    for name, what in ((model.weights, "weights"), (model.exposure, "an exposure")):
+        if name:
+            found = variables[name]
+            read.check_bounds(name, what, (found.low, found.high), least=0.0)
 
 
 def signed_model(arguments: Arguments) -> Model:
@@ -132,7 +151,7 @@ def _items(json: Json) -> Sequence[Json]:
 
 @dataclass
 class ModelRows:
-    """One node's complete rows of positive weight: float64[n] each, no weights or offset where the
+    """One node's usable rows of positive weight: float64[n] each, no weights or offset where the
     model has none. `columns` is the design, float64[p, n], standardised in place for the centre and
     scale of the last round (`standardised`)."""
 
@@ -154,9 +173,8 @@ class ModelRows:
 
     def standardised(self, centre: Reals, scale: Reals) -> Reals:
         """(columns - centre) / scale, and with intercepts of its own the node's mean taken off,
-        float64[p, n]. Raises `StateError` (`data_values`) for a scale that is not positive."""
-        if not (scale > 0).all():
-            raise StateError("data_values", "expected positive scales of columns, got another")
+        float64[p, n]. Raises as `rows.check_units`."""
+        check_units(centre, scale)
         standard = centre.tobytes() + scale.tobytes()
         if standard != self._standard:
             if self._standard:
@@ -179,8 +197,13 @@ class ModelRows:
 def model_rows(rows: Rows, arguments: Arguments, rules: DisclosureRules) -> ModelRows:
     """This node's rows of the model, made once a job.
 
-    Raises `StateError`: `data_values` for infinite values, negative weights, exposures not above 0
-    or a response that the family does not have; `too_few_rows` where the rows do not suffice.
+    As missing count rows in which a column is not within `rows.LARGEST` of 0 (a logarithm of 0,
+    say), the response is none of the family's, the weight or the exposure is below 0, or the
+    exposure is 0. Rows of weight 0 have no part.
+
+    Raises `StateError`: `data_values` where a threshold of rows counts as missing so, for one
+    reason; `too_few_rows` where the rows do not suffice, or where a few of them make up nearly all
+    of the spread of a column, weights, offset, exposure or response (`spread.check_values`).
     """
     signed = {name: arguments[name] for name in MODEL}
     key = ("model", canonical.encode(signed), rules.threshold)
@@ -188,12 +211,7 @@ def model_rows(rows: Rows, arguments: Arguments, rules: DisclosureRules) -> Mode
 
 
 def _made(rows: Rows, model: Model, rules: DisclosureRules) -> ModelRows:
-    for name in model.variables:
-        if name in rows.numbers:
-            check_finite(name, rows.number(name))
-    chosen = rows.complete(model.variables)
-    if model.weights:
-        chosen &= _weighted(model.weights, rows.number(model.weights))
+    chosen, matrix = _usable(rows, model, rules)
     count = int(np.count_nonzero(chosen))
     parameters = model.columns + model.own_intercepts
     if count < max(rules.threshold, ROWS_A_PARAMETER * parameters):
@@ -206,50 +224,66 @@ def _made(rows: Rows, model: Model, rules: DisclosureRules) -> ModelRows:
     weights = rows.number(model.weights)[chosen] if model.weights else None
     if weights is not None:
         check_spread(float(weights.sum()), float(weights @ weights), rules, share=0.5)
-    name = model.response.variable
+        check_values(model.weights, weights, rules)
     response = factor_values(model.response, rows, chosen)
-    if not np.isfinite(response).all():
-        raise not_finite(name)
-    check_response(model.family, name, response)
-    check_values(name, response, rules)
-    columns = design_matrix(model.design, rows, chosen).T
-    for entry, column in zip(model.design.columns, columns, strict=True):
-        if any(factor.level is None for factor in entry.factors):  # levels have their supports
-            check_values(entry.name, column, rules)
     made = ModelRows(
-        model, chosen, response, weights, _offset(model, rows, chosen), columns, _rows=rows
+        model, chosen, response, weights, _offset(model, rows, chosen), matrix.T, _rows=rows
     )
     if model.own_intercepts:
-        _check_own_intercept(made)
+        _check_own_intercept(made, rules)
+    if model.family.name != "binomial":  # which has its supports
+        check_values(model.response.variable, response, rules)
+    for name in (model.offset, model.exposure):
+        if name:
+            check_values(name, rows.number(name)[chosen], rules)
+    for entry, column in zip(model.design.columns, made.columns, strict=True):
+        if any(factor.level is None for factor in entry.factors):  # levels have their supports
+            check_values(entry.name, column, rules)
     return made
 
 
-def _weighted(name: str, weights: Reals) -> npt.NDArray[np.bool_]:
-    if (weights < 0).any():
-        raise StateError("data_values", f"expected weights from 0 in `{name}`, got a negative one")
-    return weights > 0
+def _usable(rows: Rows, model: Model, rules: DisclosureRules) -> tuple[Mask, Reals]:
+    """The rows that the model is of, bool[n], and its design over them."""
+    chosen, threshold = rows.complete(model.variables), rules.threshold
+    if model.weights:
+        weights = rows.number(model.weights)
+        fit = (weights >= 0) & (weights <= LARGEST)
+        wanted = f"weights from 0 to {LARGEST:g}"
+        chosen = usable(model.weights, chosen, fit, threshold, wanted=wanted) & (weights > 0)
+    if model.offset:
+        fit = np.abs(rows.number(model.offset)) <= LARGEST
+        chosen = usable(model.offset, chosen, fit, threshold)
+    if model.exposure:
+        exposure = rows.number(model.exposure)
+        fit = (exposure > 0) & (exposure <= LARGEST)
+        wanted = f"exposures above 0, up to {LARGEST:g},"
+        chosen = usable(model.exposure, chosen, fit, threshold, wanted=wanted)
+    family, name = model.family, model.response.variable
+    every = np.ones(rows.count, dtype=np.bool_)
+    fit = family.fits(factor_values(model.response, rows, every))
+    chosen = usable(name, chosen, fit, threshold, wanted=family.wanted)
+    return usable_design(model.design, rows, chosen, threshold)
 
 
-def _offset(model: Model, rows: Rows, chosen: npt.NDArray[np.bool_]) -> Reals | None:
+def _offset(model: Model, rows: Rows, chosen: Mask) -> Reals | None:
     offset = rows.number(model.offset)[chosen] if model.offset else None
     if not model.exposure:
         return offset
-    exposure = rows.number(model.exposure)[chosen]
-    if (exposure <= 0).any():
-        raise StateError(
-            "data_values", f"expected exposures above 0 in `{model.exposure}`, got another value"
-        )
-    logs: Reals = np.log(exposure)
+    logs: Reals = np.log(rows.number(model.exposure)[chosen])
     return logs if offset is None else offset + logs
 
 
-def _check_own_intercept(rows: ModelRows) -> None:
-    """A node's own intercept has no finite value where a discrete response is all 0 or all 1."""
+def _check_own_intercept(rows: ModelRows, rules: DisclosureRules) -> None:
+    """A node's own intercept has no finite value where a discrete response is all 0 or all 1. A
+    few rows that are not, too, are too few."""
     y, family = rows.response, rows.model.family
-    if family.discrete and (not y.any() or (family.name == "binomial" and y.all())):
+    others = [np.count_nonzero(y)]
+    if family.name == "binomial":
+        others.append(len(y) - others[0])
+    if family.discrete and min(others) < rules.few:
         raise StateError(
-            "data_values",
+            "too_few_rows",
             f"expected a `{rows.model.response.variable}` that varies where a node has its own "
-            "intercept, got one value",
+            "intercept, got one value in all rows or all but a few",
             remedy="choose nodes where the response varies, or leave out the fixed effects",
         )

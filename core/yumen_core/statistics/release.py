@@ -6,11 +6,10 @@ import numpy as np
 
 from yumen_core.disclosure import DisclosureRules, local_flags, released
 from yumen_core.disclosure.rounds import (
-    both_flags,
-    partition_flags,
     partition_keep,
     require_keep,
     split_keep,
+    whole_flags,
 )
 from yumen_core.disclosure.rules import Flags, Keep
 from yumen_core.statistics.kinds import Local, Rule
@@ -19,15 +18,14 @@ from yumen_core.statistics.layout import Counts, Layout, Reals
 
 def flags_width(rule: Rule, layout: Layout) -> int:
     """How many flags a node has for each cell."""
-    supports = len(layout.supports)
-    return {Rule.WITHHOLD: 1, Rule.REQUIRE: 2}.get(rule, 3) * supports
+    return len(layout.supports) * (1 if rule is Rule.WITHHOLD else 3)
 
 
 def round_flags(rule: Rule, supports: Counts, rules: DisclosureRules) -> Flags:
     """One node's flags, uint8[cells, flags_width]."""
     if rule is Rule.WITHHOLD:
         return local_flags(supports, rules)
-    return both_flags(supports, rules) if rule is Rule.REQUIRE else partition_flags(supports, rules)
+    return whole_flags(supports, rules)
 
 
 def round_keep(

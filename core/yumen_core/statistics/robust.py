@@ -25,13 +25,15 @@ from yumen_core.statistics.glm import (
     upper,
 )
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
-from yumen_core.statistics.layout import Layout, Reals, real
+from yumen_core.statistics.layout import Layout, Reals, wide_real
 from yumen_core.statistics.model import MODEL, ModelRows, model_rows, parse_model
 from yumen_core.statistics.rows import Rows
 from yumen_core.statistics.spread import check_spread
 
 COVARIANCES = ("HC0", "HC2", "HC3", "cluster")
 _ROUNDING = 1e-6
+_MOST_LEVERAGE = 1.0 - 1e-8
+_MEAT_BITS = 1024  # squares of scores, of which `glm.MOST_REACH` leaves less than 1e271
 
 
 class Robust:
@@ -49,7 +51,9 @@ class Robust:
         model = parse_model(arguments, variables)
         p = model.columns
         inputs = {**fit_inputs(p), "bread": (p, p)}
-        return Layout(1, model_supports(model), (real(),) * (p * (p + 1)), inputs)
+        meat = wide_real(bits=_MEAT_BITS)
+        values = (meat,) * (p * (p + 1) // 2) + (wide_real(),) * (p * (p + 1) // 2)
+        return Layout(1, model_supports(model), values, inputs)
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
@@ -105,18 +109,13 @@ def _grams(own: ModelRows, fit: Fit, rules: DisclosureRules) -> tuple[Gram, Gram
 
 
 def _leverage(root: Reals, columns: Reals, terms: Terms, weight: float) -> Reals:
-    """The diagonal of the hat matrix, float64[m]."""
+    """The diagonal of the hat matrix, float64[m]. A row that fits itself has _MOST_LEVERAGE, and
+    such a part of the sum that it is refused where there are few of them (`check_spread`)."""
     along = root.T @ columns
     leverage: Reals = np.einsum("pm,pm->m", along, along) * terms.information
     if weight:
         leverage = leverage + terms.information / weight
-    if not (leverage < 1.0).all():
-        raise StateError(
-            "too_few_rows",
-            "expected errors on the table's threshold of rows, got a row that fits itself",
-            remedy="choose cov_type='HC1', or simplify the model",
-        )
-    return leverage
+    return np.minimum(leverage, _MOST_LEVERAGE)
 
 
 def _root(bread: Reals, information: Reals) -> Reals:

@@ -77,8 +77,4 @@ def _ordered(
     own = model_rows(rows, model, rules)
     fit = Fit(own, inputs, constant=False)
     score = np.concatenate([block.eta + fit.intercept for block in fit.blocks()])
-    if not np.isfinite(score).all():
-        raise StateError("data_values", "expected finite scores, got one that is not")
-    if not np.isin(own.response, (0.0, 1.0)).all():
-        raise StateError("data_values", "expected a response of 0 and 1, got another value")
     return in_order(score, own.response.astype(np.int64), 2)

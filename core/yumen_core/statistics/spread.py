@@ -13,6 +13,7 @@ import numpy as np
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.errors import StateError
 from yumen_core.statistics.layout import Reals
+from yumen_core.statistics.moments import few_behind
 
 
 def is_spread(total: float, squares: float, rules: DisclosureRules, *, share: float) -> bool:
@@ -34,8 +35,9 @@ def check_spread(total: float, squares: float, rules: DisclosureRules, *, share:
 
 
 def check_values(name: str, values: Reals, rules: DisclosureRules) -> None:
-    """Refuse values, float64[n], in which fewer rows than the threshold, but some, differ from the
-    one value of all others: their sum would be those few rows.
+    """Refuse values, float64[n], whose sum could be read as that of a few rows: fewer rows than the
+    threshold, but some, differ from the one value of all others, or a few make up nearly all of the
+    spread (`moments.few_behind`).
 
     Where all but fewer than `threshold` rows agree, so do most of any 2 * threshold + 1 of them.
     Raises `StateError` (`too_few_rows`).
@@ -50,4 +52,11 @@ def check_values(name: str, values: Reals, rules: DisclosureRules) -> None:
             f"expected the table's threshold of rows, or none, that differ in `{name}` from the "
             "value of all others, got fewer",
             remedy=f"leave out `{name}`, or choose other nodes",
+        )
+    if few_behind(values, rules.threshold):
+        raise StateError(
+            "too_few_rows",
+            f"expected values of `{name}` spread over the table's threshold of rows, got a few rows "
+            "far from all others",
+            remedy=f"take the logarithm of `{name}` if it has a long tail, or leave it out",
         )

@@ -17,7 +17,7 @@ from yumen_core.statistics import arguments as read
 from yumen_core.statistics.grid import MAX_DEPTH, Cell, Splits, read_cells, splits
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, count
-from yumen_core.statistics.rows import Rows, check_finite
+from yumen_core.statistics.rows import MAX_FLOAT, Rows, usable_numbers
 
 MAX_TREES = 1_000
 MAX_GROUPS = 100
@@ -75,7 +75,7 @@ class Trees:
     [exponent, index], the cells at which its trees start. The trees come by variable, then by group
     (all groups together with `joint`), then as in `start`. The input `cells`, float64[trees, 2] of
     exponents and indices, takes the place of `start`. Rows whose variable or group is missing have
-    no part.
+    no part, nor have infinite numbers.
 
     One cell of the round is one split, with the rows below it as values, one for each group of the
     tree. Whatever the inputs, splits told of one variable are splits of one partition
@@ -103,7 +103,9 @@ class Trees:
     ) -> Local:
         asked = read_arguments(arguments)
         ordered = [
-            rows.kept(("tree", name, asked.by, asked.groups), partial(_ordered, rows, name, asked))
+            rows.kept(
+                ("tree", name, asked.by, asked.groups), partial(_ordered, rows, name, asked, rules)
+            )
             for name in asked.variables
         ]
         return counted(ordered, asked, inputs, rules)
@@ -184,9 +186,8 @@ def in_order(numbers: Reals, codes: npt.NDArray[np.integer] | None, groups: int)
     return [np.sort(numbers[present & (codes == group)]) for group in range(groups)]
 
 
-def _ordered(rows: Rows, name: str, asked: TreeArguments) -> list[Reals]:
-    numbers = rows.number(name)
-    check_finite(name, numbers)
+def _ordered(rows: Rows, name: str, asked: TreeArguments, rules: DisclosureRules) -> list[Reals]:
+    numbers = usable_numbers(rows, name, rules.threshold, most=MAX_FLOAT)
     return in_order(numbers, rows.level(asked.by) if asked.by else None, asked.groups)
 
 

@@ -151,7 +151,9 @@ class Description(Released):
         if any(entry.missing is None for entry in self.numbers):
             notes.append(f"{FEW}: no row without a value, or too few at a node or too few nodes")
         if self.q:
-            notes.append("quantiles are estimates: their bounds are in `quantiles`")
+            notes.append(
+                "quantiles are estimates, or their bounds where these are far apart (`quantiles` has both)"
+            )
         by = [] if self.by is None else [self.by]
         headers = ("column", *by, "count", "missing", "mean", "SD", *map(_percent, self.q))
         right = (False, *[False] * len(by), *[True] * (len(headers) - 1 - len(by)))
@@ -258,10 +260,17 @@ def missing_by_group(cells: Cells, columns: Columns, name: str, by: str | None) 
     return [None if count == HIDDEN else count for count in table.known[:, at].tolist()]
 
 
+WIDE_SHARE = 0.1
+"""Of an estimate: beyond this its bounds are shown in its place."""
+
+
 def estimate_text(bracket: Bracket) -> str:
-    """A quantile with as many decimals as its bounds warrant; empty where there is none."""
+    """A quantile with as many decimals as its bounds warrant, both bounds where they are far
+    apart; empty where there is none."""
     if math.isnan(bracket.estimate):
         return ""
+    if bracket.error > WIDE_SHARE * abs(bracket.estimate):
+        return "–".join(format_numbers([bracket.lower, bracket.upper]))
     if not (math.isfinite(bracket.error) and bracket.error > 0):
         return format_numbers([bracket.estimate])[0]
     return f"{bracket.estimate:.{max(0, -math.floor(math.log10(bracket.error)))}f}"

@@ -110,6 +110,12 @@ def roc_curve(totals: Totals) -> RocCurve:
     return RocCurve(found.u / pairs, found.error / pairs, leaves.edges, rates[:, 0], rates[:, 1])
 
 
+NOTHING_TOLD = (
+    "nothing could be told: at some node a group has too few rows on one side of every value; ask "
+    "nodes with more rows of each group (nodes=), or compare means with t_test or anova"
+)
+
+
 class MannWhitneyResult(Released):
     """`statistic` is U of the first group, as scipy's; the pooled rows' lies within `u_error` of
     it, and equals it where that is 0. `pvalue` is the normal approximation's with correction for
@@ -131,7 +137,9 @@ class MannWhitneyResult(Released):
         self.leaves = found.leaves
         pairs = pairs_of(found.leaves, found.support)
         self.nobs = pairs.rows
-        every = float(pairs.rows[0]) * pairs.rows[1]
+        # Without an edge every row is a tie of every other, known to be so or not.
+        told = len(found.leaves.edges) > 0 or pairs.error == 0
+        every = float(pairs.rows[0]) * pairs.rows[1] if told else 0.0
         self.statistic = pairs.u if every else math.nan
         self.u_error = pairs.error if every else math.nan
         self.common_language = pairs.u / every if every else math.nan
@@ -160,6 +168,7 @@ class MannWhitneyResult(Released):
             "",
             f"{self.column} by {self.by}: {self.nobs[0]:,} rows of {first}, {self.nobs[1]:,} of "
             f"{second}, {self.alternative}",
+            *(() if math.isfinite(self.statistic) else (NOTHING_TOLD,)),
         )
         return [Grid(("Mann-Whitney", ""), lines, (False, True), notes)]
 
@@ -210,9 +219,10 @@ class KruskalResult(Released):
             format_numbers(self.rank_errors.tolist()),
         )
         note = f"Kruskal-Wallis of {self.column}: H = {self.statistic:.4f}, p = {self.pvalue:.4g}"
+        notes = ("", note, *(() if math.isfinite(self.statistic) else (NOTHING_TOLD,)))
         headers = (self.by, "rows", "mean rank", "error of it")
         lines = tuple(zip(*columns, strict=True))
-        return [Grid(headers, lines, (False, True, True, True), ("", note))]
+        return [Grid(headers, lines, (False, True, True, True), notes)]
 
 
 def mann_whitney(

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.disclosure.rounds import (
     CHAIN,
-    both_flags,
-    partition_flags,
     partition_keep,
     require_keep,
     safe_splits,
     split_keep,
+    whole_flags,
 )
 from yumen_core.errors import CallError, StateError
 from yumen_core.statistics.grid import MAX_INDEX, NARROWEST, WIDEST, Cell, splits
@@ -61,7 +60,7 @@ def test_a_partition_covers_its_tree_with_safe_leaves(
     nodes, depth = drawn
     participants, trees, leaves, supports = nodes.shape
     counts = np.stack([heap_counts(own) for own in nodes])
-    totals = np.sum([partition_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
+    totals = np.sum([whole_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
     keep = partition_keep(
         totals, participants=participants, min_nodes=3, trees=trees, end_supports=ends
     )
@@ -86,12 +85,12 @@ def test_a_partition_covers_its_tree_with_safe_leaves(
 def test_a_partition_is_as_fine_as_it_can_be() -> None:
     leaves = np.full((3, 1, 8, 1), 12)
     counts = np.stack([heap_counts(own) for own in leaves])
-    totals = np.sum([partition_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
+    totals = np.sum([whole_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
     keep = partition_keep(totals, participants=3, min_nodes=3, trees=1)
     assert np.flatnonzero(keep[:, 0]).tolist() == list(range(7, 15))
     leaves[1, 0, 5, 0] = 2  # a few rows at one node: that pair of leaves stays together
     counts = np.stack([heap_counts(own) for own in leaves])
-    totals = np.sum([partition_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
+    totals = np.sum([whole_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
     keep = partition_keep(totals, participants=3, min_nodes=3, trees=1)
     assert np.flatnonzero(keep[:, 0]).tolist() == [5, 7, 8, 9, 10, 13, 14]
 
@@ -122,10 +121,10 @@ def test_require_names_the_first_support_with_few_rows() -> None:
         np.array([[12, 3], [0, 0]]),
         np.array([[12, 0], [0, 0]]),
     ]
-    totals = np.sum([both_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
-    with pytest.raises(StateError, match="expected rows enough of `a` at 3 nodes at least"):
+    totals = np.sum([whole_flags(own, RULES) for own in counts], axis=0, dtype=np.uint8)
+    with pytest.raises(StateError, match="expected no or not too few rows of `a` at each node"):
         require_keep(totals, participants=3, min_nodes=3, names=("a", "b"))
-    with pytest.raises(StateError, match="expected rows enough of `b`"):
+    with pytest.raises(StateError, match="expected no or not too few rows of `b`"):
         require_keep(totals[:1], participants=3, min_nodes=3, names=("a", "b"))
 
 
@@ -173,7 +172,7 @@ def released(
     groups = len(nodes[0])
     asked = TreeArguments(("x",), "g" if groups > 1 else "", groups, True, depth, (tuple(cells),))
     parts = [counted([own], asked, {}, RULES) for own in nodes]
-    flags = [partition_flags(part.supports, RULES) for part in parts]
+    flags = [whole_flags(part.supports, RULES) for part in parts]
     if liar is not None:
         flags[-1] ^= (liar.random(flags[-1].shape) < 0.05).astype(np.uint8)
         flags[-1] |= np.uint8(liar.random() < 0.5)
@@ -301,3 +300,27 @@ def test_splits_that_are_no_trees_are_refused(rows: int, supports: int, trees: i
 
 def test_the_narrowest_cell_has_a_chain_that_fits() -> None:
     assert len(splits(Cell(NARROWEST, 3), 1).at) == CHAIN + 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "whole"),
+    [
+        ((97, 81, 5), True),  # two with the threshold, one with not too few
+        ((97, 81, 3), True),
+        ((97, 81, 2), False),  # too few at a node
+        ((97, 81, 0), False),  # two nodes are behind it
+        ((97, 9, 9), False),  # whoever leaves the first out has few
+        ((10, 10, 3, 0), True),
+        ((10, 10, 10, 1), False),
+        ((0, 0, 0), False),
+    ],
+)
+def test_what_stands_behind_a_required_support(rows: tuple[int, ...], whole: bool) -> None:
+    flags = [whole_flags(np.array([[count]]), RULES) for count in rows]
+    totals = np.sum(flags, axis=0, dtype=np.uint8)
+    if whole:
+        assert require_keep(totals, participants=len(rows), min_nodes=3, names=("a",)).all()
+        return
+    with pytest.raises(StateError) as caught:
+        require_keep(totals, participants=len(rows), min_nodes=3, names=("a",))
+    assert caught.value.code == "too_few_rows"

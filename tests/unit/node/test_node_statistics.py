@@ -182,15 +182,15 @@ def test_a_required_support_that_is_too_small_stops_the_job_before_anything_leav
     three: list[Site], li: Membership
 ) -> None:
     play = Play(three, li, Rule.REQUIRE)
-    tables(three, 20, 30, 9)
+    tables(three, 20, 30, 2)
     shares = [play.share(site, 0, "require", None) for site in three]
     for site in three:
         with pytest.raises(StateError) as caught:
             play.part(site, 0, "require", None, shares)
         assert caught.value.code == "too_few_rows"
         assert caught.value.message == (
-            "expected rows enough of `rows` at 3 nodes at least, and no or not too few rows of it at "
-            "each other node, got fewer"
+            "expected no or not too few rows of `rows` at each node, some at 3 nodes and the table's "
+            "threshold at 2, got fewer"
         )
         assert site.state.part(play.job.spec.job_id, 0, "sum") is None
 
@@ -200,7 +200,7 @@ def test_a_later_run_cannot_be_had_without_the_settled_sum(
 ) -> None:
     """Requester and coordinator together skip the sum in which the supports are judged."""
     play = Play(three, li, Rule.REQUIRE)
-    tables(three, 20, 30, 9)
+    tables(three, 20, 30, 2)
     for site in three:
         play.share(site, 0, "require", None)
     inputs = play.input(1, "require")

@@ -253,7 +253,7 @@ def test_wrong_calls_say_what_would_pass() -> None:
 def test_an_event_is_0_or_1_by_its_bounds() -> None:
     frame = frame_of(400, 0).assign(status=lambda f: f["e"] + 1)
     table = Table(InProcess(split(frame, 3), schema_of(frame)))
-    with pytest.raises(CallError, match="expected `status` to be 0 or 1, got a variable from 1 to"):
+    with pytest.raises(CallError, match="bounds from 0 to 1, got `status` with bounds from 1 to 2"):
         cox(table, "t", "status", "x")
     found = cox(table, "t", "status = 2", "x")
     assert found.params_["x"] == cox(table, "t", "e", "x").params_["x"]
@@ -266,13 +266,16 @@ def test_rows_of_no_use_count_as_missing_until_they_are_many(strata: str | None)
     bad.loc[:4, "t"] = -1
     step = {} if strata else {"horizon": 4.0}
     options = {"strata": strata, **step}
-    few = Table(InProcess(split(bad, 3), schema_of(bad), threshold=10))
+    few = Table(InProcess(split(bad, 3), schema_of(frame), threshold=10))
     found = cox(few, "t", "e", "x", **options)  # type: ignore[arg-type]
     assert found.nobs == 895
     bad.loc[:99, "t"] = -1
-    many = Table(InProcess(split(bad, 3), schema_of(bad), threshold=10))
-    with pytest.raises(PeerError, match="expected finite durations of `t` from 0, got others"):
+    many = Table(InProcess(split(bad, 3), schema_of(frame), threshold=10))
+    with pytest.raises(PeerError, match="expected finite durations from 0 in `t`, got others"):
         cox(many, "t", "e", "x", **options)  # type: ignore[arg-type]
+    declared = Table(InProcess(split(bad, 3), schema_of(bad), threshold=10))
+    with pytest.raises(CallError, match="expected durations with declared bounds from 0, got `t`"):
+        cox(declared, "t", "e", "x", **options)  # type: ignore[arg-type]
 
 
 def test_few_rows_events_or_differing_values_are_refused_by_name() -> None:
@@ -284,9 +287,9 @@ def test_few_rows_events_or_differing_values_are_refused_by_name() -> None:
         cox(table, "t", "e", "x + flag")
     flagged = frame.assign(rare=(np.arange(400) % 20 == 7).astype(int))
     rare = Table(InProcess(split(flagged, 3), schema_of(flagged), threshold=10))
-    with pytest.raises(PeerError, match="of `rare other than its median` at 3 nodes"):
+    with pytest.raises(PeerError, match="of `rare other than its median` at each node"):
         cox(rare, "t", "e", "x + rare")
-    with pytest.raises(PeerError, match="of `events` at 3 nodes"):
+    with pytest.raises(PeerError, match="of `events` at each node"):
         cox(table.where("e = 0 OR x < 4950"), "t", "e", "x")
     few = Table(InProcess([node.iloc[:11] for node in nodes], schema_of(frame)))
     with pytest.raises(PeerError, match="expected 3 complete rows or more for each of 4 columns"):
@@ -302,7 +305,7 @@ def test_columns_that_a_single_row_makes_up_are_refused(term: str, strata: str |
     frame = frame_of(900, 0, 6)
     rng = np.random.default_rng(0)
     frame["far"] = np.where(np.arange(900) == 7, 1e4, rng.normal(0, 1, 900))
-    frame["wide"] = rng.uniform(0, 600, 900)
+    frame["wide"] = np.where(np.arange(900) == 7, 25.0, rng.uniform(0, 9, 900))
     frame["beside"] = frame["x"] + np.where(np.arange(900) == 7, 40.0, rng.normal(0, 0.01, 900))
     table = Table(InProcess(split(frame, 3), schema_of(frame), threshold=10))
     with pytest.raises(PeerError, match="that a single row makes up half of"):
@@ -339,7 +342,7 @@ def _rows(n: int = 300) -> tuple[Rows, dict[str, Variable], dict[str, Json]]:
     return Rows(n, numbers, {}), variables, arguments
 
 
-@pytest.mark.parametrize("size", [30.0, -30.0, 1e6, 1e300])
+@pytest.mark.parametrize("size", [30.0, -30.0, 1e6, 1e100])
 def test_coefficients_that_pick_rows_are_refused(size: float) -> None:
     rows, variables, arguments = _rows()
     rules = DisclosureRules()
@@ -352,6 +355,8 @@ def test_coefficients_that_pick_rows_are_refused(size: float) -> None:
         steep = {**calm, "beta": np.array([size])}
         with pytest.raises(StateError, match="got a few rows that outweigh the others"):
             kind.compute(rows, given_arguments, steep, rules)
+        with pytest.raises(StateError, match="expected coefficients within 1e[+]100 of 0"):
+            kind.compute(rows, given_arguments, {**calm, "beta": np.array([-1e101])}, rules)
 
 
 def test_supports_do_not_depend_on_the_inputs() -> None:

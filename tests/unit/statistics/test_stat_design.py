@@ -10,10 +10,13 @@ from yumen_core.canonical import Json
 from yumen_core.errors import CallError, StateError
 from yumen_core.statistics.design import (
     Design,
+    Factor,
     design_matrix,
+    factor_bounds,
     level_counts,
     level_supports,
     parse_design,
+    usable_design,
 )
 from yumen_core.statistics.rows import Rows, Variable
 
@@ -72,20 +75,47 @@ def test_a_column_is_the_product_of_its_factors() -> None:
 @pytest.mark.parametrize(
     ("function", "name"), [("log", "log(chol)"), ("log10", "log10(chol)"), ("exp", "exp(chol)")]
 )
-def test_a_column_that_is_not_finite_is_named(function: str, name: str) -> None:
-    rows = Rows(2, {"chol": np.array([1.0, 0.0 if function != "exp" else 1e4])}, {})
+def test_rows_of_a_column_that_is_not_finite_count_as_missing(function: str, name: str) -> None:
+    chol = np.array([1.0, 2.0, *[0.0 if function != "exp" else 1e4] * 3])
+    rows = Rows(5, {"chol": chol}, {})
     design = _design(["Intercept", []], [name, [_x("chol", function)]])
+    every = np.ones(5, dtype=np.bool_)
+    kept, matrix = usable_design(design, rows, every, 4)
+    assert kept.tolist() == [True, True, False, False, False]
+    np.testing.assert_array_equal(matrix[:, 1], getattr(np, function)(chol[:2]))
     with pytest.raises(StateError) as caught:
-        design_matrix(design, rows, np.ones(2, dtype=np.bool_))
+        usable_design(design, rows, every, 3)
     assert caught.value.code == "data_values"
-    assert caught.value.message == f"expected finite values of `{name}`, got one that is not"
+    assert caught.value.message == (
+        f"expected numbers within 1e+13 of 0 in `{name}`, got others in the table's threshold of "
+        "rows or more"
+    )
 
 
-def test_a_product_beyond_the_range_of_numbers_is_refused() -> None:
-    rows = Rows(1, {"x": np.array([1e200]), "chol": np.array([1e200])}, {})
-    design = _design(["x:chol", [_x("x"), _x("chol")]])
-    with pytest.raises(StateError, match="expected finite values of `x:chol`"):
-        design_matrix(design, rows, np.ones(1, dtype=np.bool_))
+def test_a_product_beyond_the_range_of_sums_counts_as_missing() -> None:
+    far = np.array([1e12, 1.0])
+    rows = Rows(2, {"x": far, "chol": far}, {})
+    design = _design(["x", [_x("x")]], ["x:chol", [_x("x"), _x("chol")]])
+    kept, _ = usable_design(design, rows, np.ones(2, dtype=np.bool_), 2)
+    assert kept.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("function", "bounds", "expected"),
+    [
+        ("identity", (-3.0, 5.0), (-3.0, 5.0)),
+        ("sqrt", (4.0, 9.0), (2.0, 3.0)),
+        ("log", (0.0, 1.0), (-np.inf, 0.0)),
+        ("log", (-2.0, 1.0), (-np.inf, 0.0)),
+        ("exp", (0.0, 1e4), (1.0, np.inf)),
+        ("log", (None, None), (None, None)),
+    ],
+)
+def test_bounds_of_a_factor(
+    function: str, bounds: tuple[float | None, float | None], expected: tuple[float | None, ...]
+) -> None:
+    variables = {"x": Variable("x", True, None, *bounds)}
+    assert factor_bounds(Factor("x", function), variables) == expected
 
 
 def test_each_level_and_the_reference_is_a_support() -> None:

@@ -89,7 +89,7 @@ def test_columns_are_standardised_anew_for_another_scale() -> None:
     np.testing.assert_array_equal(step(own, [0.1, 0.5]), first)
 
 
-@pytest.mark.parametrize("beta", [[-3000.0, 1000.0], [0.0, 1e6], [1e300, 0.0], [-40.0, 12.0]])
+@pytest.mark.parametrize("beta", [[-3000.0, 1000.0], [0.0, 1e6], [1e30, 0.0], [-40.0, 12.0]])
 def test_coefficients_that_pick_rows_tell_nothing(beta: list[float]) -> None:
     """A steep predictor weighs the few rows beside its boundary."""
     values = step(rows(), beta)
@@ -117,8 +117,11 @@ def test_a_mean_that_grows_without_bound_does_not_tell_the_greatest_value() -> N
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({"scale": np.array([1.0, 0.0])}, "expected positive scales of columns, got another"),
-        ({"scale": np.array([-1.0, 1.0])}, "expected positive scales of columns, got another"),
+        ({"scale": np.array([1.0, 0.0])}, "expected scales from 1e-20 to 1e[+]13, got another"),
+        ({"scale": np.array([-1.0, 1.0])}, "expected scales from 1e-20 to 1e[+]13, got another"),
+        ({"centre": np.array([0.0, 1e14])}, "expected centres within 1e[+]13 of 0, got another"),
+        ({"scale": np.full(2, 1e-20), "transform": np.eye(2) * 1e13}, "expected coefficients and "),
+        ({"transform": np.eye(2) * 1e17}, "expected coefficients and a transform within the "),
         (
             {"response": np.array([1.0, 1.0])},
             "expected a response scale of the family, got another",
@@ -131,7 +134,9 @@ def test_a_mean_that_grows_without_bound_does_not_tell_the_greatest_value() -> N
 )
 def test_hostile_scales_are_refused(more: dict[str, Any], text: str) -> None:
     with pytest.raises(StateError, match=text):
-        step(rows(), [0.0, 0.0], **more)
+        step(rows(), [0.0, 1.0], **more)
+    with pytest.raises(StateError, match="expected coefficients and a transform within the range"):
+        step(rows(), [0.0, 1e40])
 
 
 def test_a_bread_that_is_not_the_pooled_inverse_is_refused() -> None:

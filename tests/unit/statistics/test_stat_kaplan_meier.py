@@ -147,14 +147,18 @@ def test_a_curve_draws_and_prints() -> None:
 def test_events_and_durations_that_cannot_be() -> None:
     frame = survival_frame()
     frame.loc[0, "e"] = 2
-    with pytest.raises(CallError, match="expected `e` to be 0 or 1, got a variable from 0 to 2"):
+    with pytest.raises(CallError, match="bounds from 0 to 1, got `e` with bounds from 0 to 2"):
         kaplan_meier(table_of(frame), "t", "e")
     frame = survival_frame()
+    schema = schema_of(frame)
     frame.loc[:5, "t"] = -1
-    found = kaplan_meier(table_of(frame, threshold=10), "t", "e")
+    with pytest.raises(CallError, match="expected durations with declared bounds from 0, got `t`"):
+        kaplan_meier(table_of(frame), "t", "e")
+    tables = [Table(InProcess(split(frame, 3), schema, threshold=most)) for most in (10, 1)]
+    found = kaplan_meier(tables[0], "t", "e")
     assert int(found.event_table["removed"].sum()) == 594
-    with pytest.raises(PeerError, match="expected finite durations of `t` from 0, got others"):
-        kaplan_meier(table_of(frame, threshold=1), "t", "e")
+    with pytest.raises(PeerError, match="expected finite durations from 0 in `t`, got others"):
+        kaplan_meier(tables[1], "t", "e")
 
 
 def test_wrong_calls_say_what_would_pass() -> None:

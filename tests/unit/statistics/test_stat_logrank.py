@@ -83,7 +83,7 @@ def test_no_events_is_said_plainly() -> None:
     table = Table(InProcess(split(frame, 3), schema_of(frame)))
     with pytest.raises(CallError, match="expected events of `none`, got none"):
         logrank(table, "t", "none", "g")
-    with pytest.raises(PeerError, match="of `events` at 3 nodes"):
+    with pytest.raises(PeerError, match="of `events` at each node"):
         logrank(table, "t", "none", "g", strata="node")
 
 
@@ -91,7 +91,7 @@ def test_a_rare_group_is_refused_by_name() -> None:
     frame = grouped(600, 2, 0)
     frame.loc[:4, "g"] = "rare"
     table = Table(InProcess(split(frame, 3), schema_of(frame), threshold=10))
-    with pytest.raises(PeerError, match=r"`g\[rare\]` at 3 nodes"):
+    with pytest.raises(PeerError, match=r"`g\[rare\]` at each node"):
         logrank(table, "t", "e", "g", strata="node")
     with pytest.raises(CallError, match="too few to release any cell of time"):
         logrank(table, "t", "e", "g")

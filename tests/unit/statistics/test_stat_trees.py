@@ -101,7 +101,7 @@ def test_inputs_off_the_grid_are_refused(cell: tuple[float, float]) -> None:
 
 
 def test_infinite_values_are_refused() -> None:
-    with pytest.raises(StateError, match="expected finite values of `x`, got one that is infinite"):
+    with pytest.raises(StateError, match="expected finite numbers in `x`, got others"):
         Trees().compute(rows([1.0, math.inf]), ARGUMENTS, {}, RULES)
 
 
