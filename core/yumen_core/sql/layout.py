@@ -134,8 +134,8 @@ def build_layout(
 
 class _Builder:
     def __init__(self, asked: Sequence[Asked], exprs: Iterable[Expr]) -> None:
-        self.arguments: list[Expr] = []
-        self.supports: list[Support] = [Support()]
+        self._numbers: dict[Expr, int] = {}
+        self._support_numbers: dict[Support, int] = {Support(): 0}
         self.values: list[Value] = []
         for _, arguments in asked:
             for argument in arguments:
@@ -164,6 +164,14 @@ class _Builder:
                 self._unite([asked[index] for index in measures_in(leaf)])
         self._support_of = [self._support(index) for index in range(len(self._group))]
 
+    @property
+    def arguments(self) -> list[Expr]:
+        return list(self._numbers)
+
+    @property
+    def supports(self) -> list[Support]:
+        return list(self._support_numbers)
+
     def measure(self, function: Function, arguments: tuple[Expr, ...]) -> Measure:
         if function is Function.COUNT_DISTINCT:
             number = self._number(arguments[0])
@@ -182,8 +190,7 @@ class _Builder:
     def _marked(self, argument: Expr) -> tuple[int, ...]:
         """One support per value of the domain."""
         parts = [Support(((self._number(expr), Behind.NOT_NULL),)) for expr in markers(argument)]
-        self.supports += [support for support in parts if support not in self.supports]
-        return tuple(self.supports.index(support) for support in parts)
+        return tuple(self._support_number(support) for support in parts)
 
     def _pair_values(self, function: Function, pair: Pair) -> tuple[int, ...]:
         """Rows, sums of y and of x, sum of products, and squares of x and of y where needed."""
@@ -239,9 +246,10 @@ class _Builder:
 
     def _number(self, expr: Expr) -> int:
         """The number of an argument, new ones at the end."""
-        if expr not in self.arguments:
-            self.arguments.append(expr)
-        return self.arguments.index(expr)
+        return self._numbers.setdefault(expr, len(self._numbers))
+
+    def _support_number(self, support: Support) -> int:
+        return self._support_numbers.setdefault(support, len(self._support_numbers))
 
     def _unite(self, together: Sequence[Asked]) -> None:
         members = [index for entry in together for index in self._behind_one(entry)]
@@ -253,10 +261,7 @@ class _Builder:
         members = [i for i, group in enumerate(self._group) if group == self._group[index]]
         parts = [(i, behind) for i in members if (behind := self._behind(i)) is not None]
         parts += [part for i in members for part in self._within.get(i, ())]
-        support = Support(tuple(dict.fromkeys(parts)))
-        if support not in self.supports:
-            self.supports.append(support)
-        return self.supports.index(support)
+        return self._support_number(Support(tuple(dict.fromkeys(parts))))
 
     def _behind(self, index: int) -> Behind | None:
         """A built expression counts only rows where it is not 0, or SUM(CASE ...) would show
