@@ -43,10 +43,10 @@ demo: $(RUN_STAMP) ## four hospitals, one coordinator, encrypted answers, on thi
 	$(BIN)/yumen demo
 
 test: setup ## unit and integration tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-long: setup ## everything, the slow runs too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## format, lint, strict types, import direction, stubs up to date
 	$(BIN)/ruff format --check .

@@ -1,10 +1,9 @@
-"""What raises the odds of heart disease in men? Logistic regression over three of four hospitals.
+"""What raises the odds of heart disease? Table one and logistic regression over three hospitals.
 
     python examples/hospitals/risk.py
 
-Switzerland did not measure cholesterol: `nodes=` chooses the three that did. Women are left out:
-Long Beach saw six, too few for one of only three hospitals. The hospitals start on this machine;
-between institutions only the `with` line differs (`yumen.connect`).
+Switzerland did not measure cholesterol: `nodes=` chooses the three of four hospitals that did. They
+start on this machine; between institutions only the `with` line differs (`yumen.connect`).
 """
 
 from pathlib import Path
@@ -30,17 +29,19 @@ def main() -> None:
     files = {name: HERE / f"data/{name}.csv" for name in HOSPITALS}
     with yumen.local_federation(files, table="heart", schema=schema()) as fed:
         heart = fed.table("heart", purpose="research", nodes=MEASURED_CHOLESTEROL)
-        men = heart.where("sex = 'Male'").assign(
+        heart = heart.assign(
             disease="num > 0", decades="age / 10.0", chol_40="chol / 40.0", bp_20="trestbps / 20.0"
         )
-        print(men.table_one(by="disease", columns=["age", "chol", "trestbps", "thalch"]))
+        print(heart.table_one(by="disease", columns=["age", "chol", "trestbps", "thalch"]))
 
         # Disease is far more common in one hospital than in another: each keeps its intercept.
-        model = men.logit("disease ~ decades + chol_40 + bp_20", fixed_effects="node", auc=False)
+        model = heart.logit(
+            "disease ~ decades + C(sex) + chol_40 + bp_20", fixed_effects="node", auc=False
+        )
         print("\n", model, sep="")
 
         ratios = np.exp(pd.DataFrame({"odds ratio": model.params, **model.conf_int()}))
-        print("\nPer 10 years, per 40 mg/dl, per 20 mmHg, with 95 % intervals:")
+        print("\nPer 10 years, for men, per 40 mg/dl, per 20 mmHg, with 95 % intervals:")
         print(ratios.rename(columns={0: "from", 1: "to"}).round(3))
 
 

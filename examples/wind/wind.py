@@ -21,7 +21,8 @@ def main() -> None:
         print("\n", hours.histogram("wind_speed", bins=[0, 5, 10, 15, 20, 25, 30, 100]), sep="")
         print("\n", hours.corr(["wind_speed", "pressure", "temp"]), sep="")
 
-        # Airports differ in height and exposure: each keeps an intercept of its own.
+        # Airports differ in exposure: each keeps an intercept of its own. Hours in a row are alike,
+        # so the errors are too small: HC3 allows for unequal variances only.
         model = hours.ols(
             "wind_speed ~ pressure + temp + C(month)", fixed_effects="node", cov_type="HC3"
         )

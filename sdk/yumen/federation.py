@@ -17,6 +17,7 @@ from yumen.question import DEFAULT_LIFETIME_S
 from yumen.report import CheckReport
 from yumen.result import Result
 from yumen.session import Session, Terms
+from yumen.statements import answer, decide
 from yumen.statistics.federated import FederationSource
 from yumen.statistics.methods import FederatedTable
 
@@ -88,10 +89,10 @@ class Federation:
     ) -> CheckReport:
         """Ask every node whether it would take part. No row is touched.
 
-        Takes what `query` takes. Raises `CallError` for a statement that is not supported.
+        Takes what `query` takes; where that asks two jobs, the first is put to the nodes. Raises
+        `CallError` for a statement that is not supported.
         """
-        asked = self._session.ask(sql, Terms(purpose, nodes, min_nodes))
-        return self._session.check(asked)
+        return decide(self._session, sql, Terms(purpose, nodes, min_nodes))
 
     def query(
         self,
@@ -111,12 +112,17 @@ class Federation:
         is out and why. Counts, sums of integers and of decimals are exact; floats agree with the
         pooled computation to 1e-9 relative.
 
+        MEDIAN and QUANTILE_CONT are answered by a statistic of several secure sums, in one job,
+        with the bound of the error in a column beside each. GROUP BY a column of texts or integers
+        without a declared domain takes two jobs: the first finds the values that have rows enough
+        at enough nodes, the second asks by these; the result's notes name the first.
+
         Raises `CallError` for a statement that is not supported, `Denied` with every denial where
         policy refuses, `PeerError` where nodes are missing or lost, the job's time is over, or the
         sum was tampered with.
         """
         check_timeout(timeout_s)
-        return self._session.query(sql, Terms(purpose, nodes, min_nodes, timeout_s))
+        return answer(self._session, sql, Terms(purpose, nodes, min_nodes, timeout_s))
 
     def table(
         self,

@@ -50,10 +50,11 @@ class Result:
 
     Parameters: `table` holds the released rows, with the number of contributing nodes per row in
     column `_nodes`. `participants` and the nodes in `excluded` are SPIFFE ids. `empty_cells`
-    counts the groups that nobody stands behind, so that they have no row. `notes` say which values
-    are lower bounds. `ciphertext_bytes` and `ciphertexts` are what the coordinator saw; `elapsed_s`
-    is the time from the call to the decrypted answer. `measure_nodes`, where given, has the shape
-    of `table` and holds the number of nodes behind each value (0 = held back).
+    counts the groups that nobody stands behind, so that they have no row. `ciphertext_bytes` and
+    `ciphertexts` are what the coordinator saw; `elapsed_s` is the time from the call to the
+    decrypted answer. `measure_nodes`, where given, has the shape of `table` and holds the number
+    of nodes behind each value (0 = held back). `notes` say what else a reader should know, such
+    as which values are lower bounds.
 
     Raises `CallError` where the two tables differ in shape.
 
@@ -73,11 +74,11 @@ class Result:
         excluded: tuple[Exclusion, ...] = (),
         held_back: tuple[HeldBack, ...] = (),
         empty_cells: int = 0,
-        notes: tuple[str, ...] = (),
         ciphertext_bytes: int = 0,
         ciphertexts: int = 0,
         elapsed_s: float = 0.0,
         measure_nodes: pa.Table | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         if measure_nodes is not None and (
             measure_nodes.num_rows != table.num_rows
@@ -96,11 +97,11 @@ class Result:
         self.excluded = excluded
         self.held_back = held_back
         self.empty_cells = empty_cells
-        self.notes = notes
         self.ciphertext_bytes = ciphertext_bytes
         self.ciphertexts = ciphertexts
         self.elapsed_s = elapsed_s
         self.measure_nodes = measure_nodes
+        self.notes = notes
 
     @property
     def columns(self) -> list[str]:
@@ -211,10 +212,11 @@ class Result:
         )
 
     def _fewest_nodes(self) -> int:
-        """The fewest nodes behind a row; with no row, all of them."""
-        if not len(self) or NODES_COLUMN not in self._table.column_names:
+        """The fewest nodes behind a row that is not held back; with no such row, all of them."""
+        if NODES_COLUMN not in self._table.column_names:
             return len(self.participants)
-        return int(min(self._table[NODES_COLUMN].to_pylist()))
+        behind = [int(n) for n in self._table[NODES_COLUMN].to_pylist() if n]
+        return min(behind, default=len(self.participants))
 
     def _held_back_notes(self) -> Iterator[str]:
         if self.held_back:

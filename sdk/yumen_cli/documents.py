@@ -58,10 +58,10 @@ def result(answer: Result) -> dict[str, object]:
         "excluded": [{"node": one.node, "reason": one.reason} for one in answer.excluded],
         "held_back": [{"column": one.column, "rows": one.rows} for one in answer.held_back],
         "empty_cells": answer.empty_cells,
-        "notes": list(answer.notes),
         "ciphertext_bytes": answer.ciphertext_bytes,
         "ciphertexts": answer.ciphertexts,
         "elapsed_s": round(answer.elapsed_s, 4),
+        "notes": list(answer.notes),
     }
 
 

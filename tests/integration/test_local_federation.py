@@ -29,8 +29,12 @@ when { context.purpose == "public-health" };
 """
 
 
+WARDS = ("东 O'1",) * 4 + ("西",) * 2 + ("南",)
+
+
 def rows(seed: int, count: int) -> pd.DataFrame:
-    """Patients with Chinese columns, integers with gaps, and one patient from `Xining`."""
+    """Patients with Chinese columns, integers with gaps, one patient from `Xining`, and wards of
+    which some have one bed."""
     draw = np.random.default_rng(seed)
     frame = pd.DataFrame(
         {
@@ -46,9 +50,12 @@ def rows(seed: int, count: int) -> pd.DataFrame:
     frame["seen"] = frame["admitted"] + pd.to_timedelta(draw.integers(0, 3000, count), "min")
     frame.loc[0, "city"] = "Xining"
     frame.loc[1::9, "chol"] = np.nan
+    places = [at % 10 for at in range(count)]
+    frame["ward"] = [WARDS[p] if p < 7 else f"bed {seed}-{at}" for at, p in enumerate(places)]
     return frame
 
 
+THREE = ["a", "b", "c"]
 FRAMES = {name: rows(seed, 90 + 20 * seed) for seed, name in enumerate(("a", "b", "c", "d"))}
 
 
@@ -84,6 +91,7 @@ def test_the_inferred_schema_is_published_by_every_node(fed: yumen.Federation) -
         ("sick", "boolean", False),
         ("admitted", "date", False),
         ("seen", "timestamp", False),
+        ("ward", "text", False),
     ]
     assert heart.column("admitted").lower == date(2023, 12, 1)
     assert "2023-12-01 to 2024-03-31" in repr(heart)
@@ -207,6 +215,41 @@ def test_a_job_that_expires_at_once_leaves_the_list_readable(fed: yumen.Federati
     assert caught.value.code in {"job_denied", "job_expired", "deadline"}
     assert fed.jobs(limit=5)
     assert len(fed.query("SELECT COUNT(*) AS n FROM 心脏", purpose="public-health")) == 1
+
+
+def test_a_median_comes_with_its_error(fed: yumen.Federation) -> None:
+    sql = 'SELECT "性别", COUNT(*) AS n, MEDIAN(chol) AS m FROM 心脏 GROUP BY 1 ORDER BY m'
+    assert fed.check(sql, purpose="research", nodes=THREE).allowed
+    result = fed.query(sql, purpose="research", nodes=THREE)
+    pooled = pd.concat(FRAMES[name] for name in THREE).groupby("性别")
+    assert result.columns == ["性别", "n", "m", "m_error", "_nodes"]
+    assert len(result) == 2
+    for row in result:
+        assert row["n"] == pooled.size()[row["性别"]]
+        assert abs(row["m"] - pooled["chol"].median()[row["性别"]]) <= row["m_error"] < 140
+        assert row["_nodes"] == 3
+    assert "the quantile of all rows lies within" in repr(result)
+    with pytest.raises(CallError, match=r"`AVG\(chol\)` at line 1, column 8 is not supported"):
+        fed.query("SELECT AVG(chol), MEDIAN(chol) FROM 心脏", purpose="research", nodes=THREE)
+
+
+def test_wards_that_nobody_declared_are_found_and_grouped_by(fed: yumen.Federation) -> None:
+    sql = "SELECT ward, COUNT(*) AS n, AVG(oldpeak) AS mean FROM 心脏 GROUP BY ward ORDER BY n"
+    assert fed.check(sql, purpose="research", nodes=THREE).allowed
+    assert not fed.check(sql, purpose="research", nodes=list("abcd")).allowed
+    result = fed.query(sql, purpose="research", nodes=THREE)
+    pooled = pd.concat(FRAMES[name] for name in THREE).groupby("ward")
+    assert [row["ward"] for row in result] == ["西", "东 O'1"]
+    for row in result:
+        assert row["n"] == pooled.size()[row["ward"]]
+        assert row["mean"] == pytest.approx(pooled["oldpeak"].mean()[row["ward"]], rel=1e-9)
+    first = fed.jobs(limit=2)[1]
+    assert result.notes[0] == f"2 values of ward found by job {first.job_id}"
+    assert "bed" not in repr(result)
+    with pytest.raises(yumen.YumenError) as caught:
+        fed.query("SELECT chol, COUNT(*) FROM 心脏 GROUP BY chol", purpose="research", nodes=THREE)
+    assert caught.value.code == "too_few_rows"
+    assert "expected a value of `chol` with rows enough" in caught.value.message
 
 
 def test_every_process_and_file_is_gone_at_the_end(

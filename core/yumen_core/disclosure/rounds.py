@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from yumen_core.disclosure.rules import Counts, DisclosureRules, Flags, Keep
+from yumen_core.disclosure.rules import Counts, DisclosureRules, Flags, Keep, released
 from yumen_core.errors import CallError, StateError
 
 Mask = npt.NDArray[np.bool_]
@@ -139,6 +139,20 @@ def split_keep(totals: Flags, *, participants: int, min_nodes: int, trees: int) 
     told = safe_splits(safe[..., :2], filled[..., :2], marks)
     told &= np.logical_and.reduce(filled[..., 2:], axis=(2, 3))
     keep: Keep = np.repeat(told.reshape(splits, 1), supports, axis=1)
+    return keep
+
+
+def agree_keep(totals: Flags, own: Flags, min_nodes: int) -> Keep:
+    """The cells that may be told, bool[cells, supports] (alike in a cell's supports), from
+    `local_flags`: support 0 says whether a node has something there, the others are bits of what.
+
+    Told is a cell with something at `min_nodes` nodes or more, this one among them, whose nodes all
+    have the same bits: each is flagged by all of them or by none. A node that has something else
+    there makes all withhold it. Raises as `released`.
+    """
+    agreed = ((totals == 0) | (totals == totals[:, :1])).all(axis=1)
+    told = released(totals, own, min_nodes)[:, :1] & agreed[:, np.newaxis]
+    keep: Keep = np.repeat(told, totals.shape[1], axis=1)
     return keep
 
 

@@ -136,8 +136,9 @@ def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Quest
     3. It reads the tables that the job names, and each of them: policies are asked about these.
     4. A statistic's rounds are of known kinds, with arguments that these take.
 
-    Raises `PeerError` (`job_spec`) for 1, 3, 4 and a digest that differs, `CallError` (`sql_…`)
-    for a statement that is not supported, or reads a table that the job does not name.
+    Raises `PeerError` (`job_spec`) for 1, 3 and a digest that differs, `CallError` (`sql_…`,
+    `statistic`) for 4, a statement that is not supported, or one that reads a table that the job
+    does not name.
     """
     published = {
         name: {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yumen_core.errors import CallError, PeerError
+from yumen_core.errors import PeerError
 from yumen_core.jobs.answer import AnswerShape
 from yumen_core.sql import Plan, RowsPlan
 from yumen_core.statistics.kinds import RoundKind, Rule
@@ -91,16 +91,13 @@ def runs_of_query(plan: Plan) -> Runs:
 
 
 def statistic_rounds(statistic: Statistic, plan: RowsPlan) -> tuple[StatisticRound, ...]:
-    """The rounds with their kinds and shapes. Raises `PeerError` (`job_spec`) for a kind that is
+    """The rounds with their kinds and shapes. Raises `CallError` (`statistic`) for a kind that is
     not known or arguments that it does not take."""
     variables = {v.name: Variable.of(v) for v in plan.variables}
-    rounds: list[StatisticRound] = []
+    rounds = []
     for named in statistic.rounds:
-        try:
-            kind = kind_of(named.kind)
-            rounds.append(StatisticRound(named, kind, kind.layout(named.arguments, variables)))
-        except CallError as fault:
-            raise PeerError("job_spec", fault.message) from None
+        kind = kind_of(named.kind)
+        rounds.append(StatisticRound(named, kind, kind.layout(named.arguments, variables)))
     return tuple(rounds)
 
 

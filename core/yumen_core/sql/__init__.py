@@ -9,6 +9,7 @@ from yumen_core.sql.rows import (
     built_groups,
     built_groups_sql,
     read_rows,
+    read_texts,
     rows_sql,
 )
 from yumen_core.sql.schema import Column, ColumnType, Grade, TableSchema
@@ -38,6 +39,7 @@ __all__ = [
     "parse",
     "parse_rows",
     "read_rows",
+    "read_texts",
     "rows_sql",
     "storage_type",
 ]

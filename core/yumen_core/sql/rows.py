@@ -40,6 +40,8 @@ from yumen_core.sql.subgroups import MAX_SUBGROUPS, Part, odd_divisor, subgroups
 from yumen_core.sql.temporal_evaluate import moment_text
 
 MAX_VARIABLES = 500
+KEY_TEXT = "key of each row"
+"""A variable of this name is a column read as text, whose values nobody declared (ADR 16)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class RowVariable:
 
     `numeric` says whether it has a number for each row (booleans count as 0 and 1); `levels` are
     its known values in order, of dates as ISO 8601 texts, or None where they are not known
-    beforehand.
+    beforehand. `textual` says whether it is read as text instead, to find keys nobody declared:
+    then it has neither, and no kind of round but `keys` takes it.
     """
 
     name: str
@@ -56,8 +59,12 @@ class RowVariable:
     key: Key | None
 
     @property
+    def textual(self) -> bool:
+        return self.name == KEY_TEXT
+
+    @property
     def numeric(self) -> bool:
-        return self.expr.kind.numeric or self.expr.kind is Kind.BOOLEAN
+        return not self.textual and (self.expr.kind.numeric or self.expr.kind is Kind.BOOLEAN)
 
     @property
     def levels(self) -> tuple[DomainValue, ...] | None:
@@ -127,8 +134,17 @@ class RowsPlan:
 def row_variable(name: str, expr: Expr) -> RowVariable:
     """A variable with its levels, where they are known beforehand.
 
-    Raises `CallError` (`sql_type`) for an expression that has neither a number nor known levels.
+    Raises `CallError` (`sql_type`) for an expression that has neither a number nor known levels,
+    and for a KEY_TEXT that is no column of texts or integers without a declared domain.
     """
+    if name == KEY_TEXT:
+        if not may_be_key_text(expr):
+            raise CallError(
+                "sql_type",
+                f"expected `{KEY_TEXT}` to be a column of texts or integers without a declared "
+                "domain, got another expression",
+            )
+        return RowVariable(name, expr, None)
     try:
         key = None if isinstance(expr, Constant) else key_of(expr)
     except TypeFault as fault:
@@ -138,6 +154,15 @@ def row_variable(name: str, expr: Expr) -> RowVariable:
             ) from None
         key = None
     return RowVariable(name, expr, key)
+
+
+def may_be_key_text(expr: Expr) -> bool:
+    """Whether the values of `expr` can be found by a round of `keys`."""
+    return (
+        isinstance(expr, ColumnRef)
+        and expr.kind in (Kind.TEXT, Kind.INTEGER)
+        and expr.column.domain is None
+    )
 
 
 def check_readable(name: str, expr: Expr) -> None:
@@ -202,9 +227,12 @@ def _indicates(expr: Expr) -> bool:
 
 def rows_sql(plan: RowsPlan, relation: str) -> str:
     """DuckDB SQL over the table `relation`, held as `storage` says: one row for each chosen row,
-    for each variable its number (DOUBLE) if it has one, then its level as held if it has one."""
+    for each variable its number (DOUBLE) if it has one, then its level as held if it has one; for
+    one read as text, that (VARCHAR)."""
     selected: list[str] = []
     for variable in plan.variables:
+        if variable.textual:
+            selected.append(f"CAST({render(variable.expr)} AS VARCHAR)")
         if variable.numeric:
             selected.append(_number(variable.expr))
         if variable.key is not None:
@@ -226,11 +254,30 @@ def read_rows(
     codes: dict[str, npt.NDArray[np.int32]] = {}
     columns = iter(fetched[f"c{at}"] for at in range(len(fetched)))
     for variable in plan.variables:
+        if variable.textual:
+            next(columns)
         if variable.numeric:
             numbers[variable.name] = _filled(next(columns))
         if variable.key is not None:
             codes[variable.name] = _codes(variable.key, next(columns), variable.name)
     return numbers, codes
+
+
+def read_texts(
+    plan: RowsPlan, fetched: Mapping[str, npt.NDArray[np.generic]]
+) -> dict[str, list[str | None]]:
+    """Texts by variable (None where missing), from what `fetchnumpy` gives for `rows_sql`."""
+    texts: dict[str, list[str | None]] = {}
+    columns = iter(fetched[f"c{at}"] for at in range(len(fetched)))
+    for variable in plan.variables:
+        if variable.textual:
+            texts[variable.name] = [
+                value if isinstance(value, str) else None for value in next(columns).tolist()
+            ]
+        for present in (variable.numeric, variable.key is not None):
+            if present:
+                next(columns)
+    return texts
 
 
 def _number(expr: Expr) -> str:

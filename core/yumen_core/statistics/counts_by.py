@@ -1,15 +1,17 @@
 """Rows by level and group: tables of counts whose released cells are exact.
 
 A cell is released where enough nodes have the threshold of its rows, and every other node none of
-them or not too few (`DisclosureRules.few`): unlike the groups of a query, a released cell leaves out no node, so that shares and tests
-may be made of it.
+them or not too few (`DisclosureRules.few`): unlike the groups of a query, a released cell leaves
+out no node, so that shares and tests may be made of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from yumen_core.canonical import Json
 from yumen_core.disclosure import DisclosureRules
@@ -61,7 +63,7 @@ class CountsBy:
             elif table.groups != 1:
                 raise read.bad(f"expected one group without `by`, got {table.groups}")
         cells = sum(table.cells for table in tables)
-        return Layout(cells, ("rows",), (count(),), trees=cells)
+        return Layout(cells, ("rows",), (count(),), trees=cells, lines=tuple(_lines(tables)))
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules
@@ -71,6 +73,19 @@ class CountsBy:
         values = np.concatenate([cells.reshape(-1) for cells in counted])
         behind = np.concatenate([cells.reshape(-1) for cells in supports])
         return Local(behind.reshape(-1, 1), values.astype(np.float64).reshape(-1, 1))
+
+
+def _lines(tables: Sequence[Tabled]) -> Iterator[npt.NDArray[np.int64]]:
+    """Each group's levels, and each level's groups: their sums may be known besides. Cells of
+    missing values stand apart: one that is thin is told as few or none, and hides a level's."""
+    start = 0
+    for table in tables:
+        wide = table.levels + 1
+        cells = np.arange(start, start + table.cells).reshape(table.groups, wide)
+        yield from cells[:, :-1]
+        if table.groups > 1:
+            yield from cells[:, :-1].T
+        start += table.cells
 
 
 def _tables(arguments: Arguments) -> list[Tabled]:

@@ -17,13 +17,14 @@ from yumen_core import canonical
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
-from yumen_core.statistics.layout import Counts, Layout, Reals, count, real
+from yumen_core.statistics.layout import Counts, Layout, Reals, count, wide_real
 from yumen_core.statistics.partial_likelihood import Mask, Whole
-from yumen_core.statistics.rows import Rows
+from yumen_core.statistics.rows import Rows, check_units
 from yumen_core.statistics.survival import (
     ROWS_PER_COLUMN,
     CoxModel,
     CoxRows,
+    coefficients,
     cox_model,
     cox_rows,
     outweighed,
@@ -35,17 +36,20 @@ from yumen_core.statistics.time_grid import TimeGrid, parse_grid, summed
 _T = TypeVar("_T", np.int64, np.float64)
 _PARTS = ("rows", "events", "censored rows")
 _LEAST_SHARE = 1 / 3
+_MOST_SUM = 1e150
 
 
 @dataclass(frozen=True)
 class _Prepared:
+    """`x` is less its `means` at this node."""
+
     x: Reals
+    means: Reals
     place: Whole
     events: Mask
     supports: Counts
 
 
-@dataclass(frozen=True)
 class CoxGrid:
     """One tree over time for each level of `strata` (one in all where it is empty).
 
@@ -60,10 +64,10 @@ class CoxGrid:
     sums rests on fewer. Supports do not depend on the inputs, so the partition is the same in every
     run. A node refuses coefficients
     at which the risks of a cell that it could release are spread over fewer rows than a third of
-    its threshold (`effective_rows`).
+    its threshold (`effective_rows`), or are beyond any range.
     """
 
-    name: str = "cox_grid"
+    name = "cox_grid"
     rule: Rule = Rule.PARTITION
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:
@@ -78,8 +82,11 @@ class CoxGrid:
             for part in _PARTS
         )
         over_rows = 1 + p + p * (p + 1) // 2
-        values = (count(0), count(0), *(real(1) for _ in range(p)))
-        sums = (*(real(0) for _ in range(over_rows)), *(real(1) for _ in range(over_rows)))
+        values = (count(0), count(0), *(wide_real(1) for _ in range(p)))
+        sums = (
+            *(wide_real(0) for _ in range(over_rows)),
+            *(wide_real(1) for _ in range(over_rows)),
+        )
         shapes = {"beta": (p,), "centre": (p,)}
         return Layout(
             trees * grid.cells, supports, (*values, *sums), shapes, trees=trees, end_supports=1
@@ -98,14 +105,17 @@ class CoxGrid:
             need[: len(_PARTS)] = max(rules.threshold, ROWS_PER_COLUMN * model.size)
         supports = np.where(ready.supports >= need, ready.supports, np.minimum(ready.supports, 1))
         zero = np.zeros(model.size)
-        values, effective = _values(
-            ready, grid, trees, inputs.get("beta", zero), inputs.get("centre", zero)
-        )
-        releasable = ready.supports[:, :2] >= need[:2]
-        least = rules.threshold * _LEAST_SHARE
-        if not np.isfinite(values).all() or (effective[releasable] < least).any():
+        beta, centre = coefficients(inputs, model.size), inputs.get("centre", zero)
+        check_units(centre)
+        values, effective = _values(ready, grid, trees, beta, centre)
+        # Cells that this node's own rows hold back are never kept, so theirs tell nothing.
+        safe = (ready.supports >= need) | (ready.supports == 0)
+        told = safe.all(axis=1) & (ready.supports[:, 0] > 0)
+        weighted = told[:, np.newaxis] & (ready.supports[:, :2] > 0)
+        spread = effective[weighted] >= rules.threshold * _LEAST_SHARE
+        if not spread.all() or not (np.abs(values[told]) <= _MOST_SUM).all():
             raise outweighed()
-        return Local(supports, values)
+        return Local(supports, np.where(told[:, np.newaxis], values, 0.0))
 
 
 def _groups(model: CoxModel) -> tuple[str, ...]:
@@ -130,7 +140,8 @@ def _prepared(found: CoxRows, rows: Rows, model: CoxModel, grid: TimeGrid, trees
         for part in (np.ones_like(events), events, ~events)
     ]
     supports = _heaps(np.stack(counts, axis=1).astype(np.int64), trees)
-    return _Prepared(found.x, place, events, supports)
+    means = found.x.mean(axis=0) if len(found.x) else np.zeros(model.size)
+    return _Prepared(found.x - means, means, place, events, supports)
 
 
 def _sides(column: Reals) -> tuple[Mask, Mask]:
@@ -156,32 +167,40 @@ def _values(
 ) -> tuple[Reals, Reals]:
     """The values by cell, and the effective rows behind a cell's risks, float64[cells, 2]: of all
     its rows and of its events."""
-    size = trees * grid.leaves
-    events = ready.events
+    size, p = trees * grid.leaves, len(beta)
+    events, away = ready.events, ready.means - centre
+    columns: list[npt.NDArray[np.generic]] = []
+    squares = []
+    left, happened = ready.place, ready.place[events]
     with np.errstate(all="ignore"):
-        x = ready.x - centre
-        risk = np.exp(x @ beta)
-        left, happened = ready.place, ready.place[events]
-        columns = [
-            np.bincount(left, minlength=size),
-            np.bincount(happened, minlength=size),
-            *(np.bincount(happened, column[events], size) for column in x.T),
+        x, risk = ready.x, np.exp(ready.x @ beta + away @ beta)
+        deaths = np.bincount(happened, minlength=size)
+        columns += [np.bincount(left, minlength=size), deaths]
+        columns += [
+            np.bincount(happened, column[events], size) + middle * deaths
+            for column, middle in zip(x.T, away, strict=True)
         ]
-        squares = []
         for chosen in (slice(None), events):
             place, weights, part = left[chosen], risk[chosen], x[chosen]
-            columns.append(np.bincount(place, weights, size))
-            weighted = weights[:, None] * part
-            columns += [np.bincount(place, column, size) for column in weighted.T]
-            columns += [
-                np.bincount(place, weighted[:, i] * part[:, j], size)
-                for i, j in zip(*triangle(x.shape[1]), strict=True)
-            ]
+            columns += _moved(place, weights, part, away, size)
             squares.append(np.bincount(place, weights**2, size))
         values = _heaps(np.stack(columns, axis=1).astype(np.float64), trees)
         spread = _heaps(np.stack(squares, axis=1).astype(np.float64), trees)
-        p = x.shape[1]
         at = 2 + p
         sums = values[:, [at, at + 1 + p + p * (p + 1) // 2]]
         effective = np.where(spread > 0, sums**2 / spread, 0.0)
     return values, effective
+
+
+def _moved(place: Whole, weights: Reals, x: Reals, away: Reals, size: int) -> list[Reals]:
+    """By cell the sums of w, w (x + away) and w (x + away)(x + away)', its upper triangle: `away`
+    moves sums, never single rows, which rounding would sort by an edge."""
+    weighted = weights[:, None] * x
+    total = np.bincount(place, weights, size)
+    first = [np.bincount(place, column, size) for column in weighted.T]
+    columns = [total, *(sums + a * total for sums, a in zip(first, away, strict=True))]
+    for i, j in zip(*triangle(x.shape[1]), strict=True):
+        second = np.bincount(place, weighted[:, i] * x[:, j], size)
+        mixed = away[i] * first[j] + away[j] * first[i]
+        columns.append(second + mixed + away[i] * away[j] * total)
+    return columns

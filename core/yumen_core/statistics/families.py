@@ -17,6 +17,7 @@ from yumen_core.errors import CallError
 from yumen_core.statistics.layout import Reals
 from yumen_core.statistics.rows import LARGEST, Mask
 
+_SMALLEST = 1e-200  # above 0: what is divided by a mean stays so
 _MOST = 40.0  # exp(40) = 2.4e17: sums of 1e9 such rows stay within a round's range
 
 
@@ -34,9 +35,9 @@ class Terms(NamedTuple):
 class Family:
     """`terms(y, eta)` as in `Terms`, with the scale of the response set to 1. `fits(y)` marks the
     rows whose response the family has, `wanted` says which these are, and `least` and `most` are
-    what a response's declared bounds must be within. `saturated` gives each row's log-likelihood at mu = y, so far
-    as it does not depend on the dispersion. `discrete` families have dispersion 1; with a
-    `canonical` link the observed information is the expected one."""
+    what a response's declared bounds must be within. `saturated` gives each row's log-likelihood at
+    mu = y, so far as it does not depend on the dispersion. `discrete` families have dispersion 1;
+    with a `canonical` link the observed information is the expected one."""
 
     name: str
     link: str
@@ -150,7 +151,7 @@ def _counts(y: Reals) -> Mask:
 
 
 def _positive(y: Reals) -> Mask:
-    return (y > 0) & (y <= LARGEST)
+    return (y >= _SMALLEST) & (y <= LARGEST)
 
 
 def _none(y: Reals, weights: Reals) -> Reals:

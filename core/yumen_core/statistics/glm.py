@@ -269,6 +269,7 @@ class Fit:
         mean = float(np.average(self._response, weights=self._own.weights))
         match self._own.model.family.link:
             case "logit":
+                mean = min(max(mean, 1e-12), 1.0 - 1e-12)  # of very unequal weights
                 return float(np.log(mean / (1.0 - mean)))
             case "log":
                 return float(np.log(mean))

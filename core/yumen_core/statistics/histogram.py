@@ -56,7 +56,8 @@ class Bins:
                 f"`{asked.by}`, got {asked.groups}"
             )
         cells = asked.groups * asked.bins
-        return Layout(cells, ("rows",), (count(),), trees=cells)
+        lines = tuple(np.arange(cells).reshape(asked.groups, asked.bins))
+        return Layout(cells, ("rows",), (count(),), trees=cells, lines=lines)
 
     def compute(
         self, rows: Rows, arguments: Arguments, inputs: Inputs, rules: DisclosureRules

@@ -34,12 +34,17 @@ class Rule(StrEnum):
     `splits`: the cells are splits of binary trees (`disclosure.rounds.split_keep`), and the values
     are rows below each. Released are splits of the finest safe partition, exact, and safe against
     subtraction between rounds whose inputs choose other trees.
+
+    `agree`: support 0 has a cell's rows; the others have the same rows or none, as the bits of what
+    a node has there are 1 or 0. A cell is released as under `withhold`, and only where all nodes
+    with rows enough have the same bits (`disclosure.rounds.agree_keep`).
     """
 
     WITHHOLD = "withhold"
     REQUIRE = "require"
     PARTITION = "partition"
     SPLITS = "splits"
+    AGREE = "agree"
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class Layout:
     rows. `inputs` gives the shapes of the arrays that the requester sends for the round; a first
     round has none. Under the rule `partition` the cells are `trees` complete binary trees,
     and only the first `end_supports` supports (all, if None) must have rows at a tree's ends.
+    `lines` lists cells whose sum may be known besides: none of a line is held back alone.
     """
 
     cells: int
@@ -64,6 +65,7 @@ class Layout:
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     trees: int = 1
     end_supports: int | None = None
+    lines: tuple[npt.NDArray[np.int64], ...] = ()
 
     def __post_init__(self) -> None:
         if self.cells < 1 or not self.supports or not self.values:

@@ -6,8 +6,6 @@ from the rows that leave.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from yumen_core.disclosure import DisclosureRules
@@ -36,13 +34,12 @@ def logrank_terms(removed: Counts, observed: Counts) -> tuple[Reals, Reals]:
     return deaths @ share, covariance
 
 
-@dataclass(frozen=True)
 class LogrankNodes:
     """The log-rank test with the nodes as strata: one cell; values, for each level of `by`, rows,
     observed and expected events, then the upper triangle of the covariance. Exact times are used,
     and only totals over all of a node's times leave it."""
 
-    name: str = "logrank_nodes"
+    name = "logrank_nodes"
     rule: Rule = Rule.REQUIRE
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:
@@ -78,14 +75,13 @@ class LogrankNodes:
         return Local(supports.reshape(1, -1), values.reshape(1, -1))
 
 
-@dataclass(frozen=True)
 class LifeTable:
     """One tree over time (`time_grid`), one support for each level of `by` (one in all where `by`
     is empty): in every leaf each group has no rows at a node or enough of them. The values are,
     for each group, the rows that leave in the cell and the events among them.
     """
 
-    name: str = "life_table"
+    name = "life_table"
     rule: Rule = Rule.PARTITION
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from yumen_core.statistics.layout import Counts, Reals
 
 TIES = ("efron", "breslow")
+_LEAST = -300.0
 Whole = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -104,7 +105,7 @@ def strata_of(x: Reals, durations: Reals, events: Mask, codes: Whole) -> list[St
 
 def partial_likelihood(strata: list[Stratum], beta: Reals, ties: str) -> Terms:
     """The terms over all strata at the coefficients `beta`, float64[p]: O(n p**2) time, O(n p)
-    memory. They are not finite where `beta` lets exp(x beta) underflow in a whole risk set."""
+    memory. A row's risk counts as exp(_LEAST) of the highest at least, so terms are finite."""
     p = len(beta)
     value, gradient, information = 0.0, np.zeros(p), np.zeros((p, p))
     expected = [np.empty(0)]
@@ -174,7 +175,7 @@ def _terms(stratum: Stratum, beta: Reals, ties: str) -> Terms:
     starts = np.cumsum(stratum.deaths) - stratum.deaths
     with np.errstate(all="ignore"):
         eta = x @ beta
-        eta -= eta.max()
+        eta = np.maximum(eta - eta.max(), _LEAST)  # no risk set is without a risk
         weights = np.exp(eta)
         risk = np.cumsum(weights)[last]
         tied = np.add.reduceat(weights[happened], starts)

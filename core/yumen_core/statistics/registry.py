@@ -10,6 +10,7 @@ from yumen_core.statistics.counts_by import CountsBy
 from yumen_core.statistics.cox_grid import CoxGrid
 from yumen_core.statistics.glm import DesignMoments, GlmStep
 from yumen_core.statistics.histogram import Bins
+from yumen_core.statistics.keys import Keys
 from yumen_core.statistics.kinds import RoundKind
 from yumen_core.statistics.life_table import LifeTable, LogrankNodes
 from yumen_core.statistics.moments import Moments
@@ -38,6 +39,7 @@ _ALL: tuple[RoundKind, ...] = (
     Trees(),
     Bins(),
     ScoreTrees(),
+    Keys(),
 )
 KINDS: Mapping[str, RoundKind] = {kind.name: kind for kind in _ALL}
 

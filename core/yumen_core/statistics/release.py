@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from yumen_core.disclosure import DisclosureRules, local_flags, released
+from yumen_core.disclosure.cover import cover_lines
 from yumen_core.disclosure.rounds import (
+    agree_keep,
     partition_keep,
     require_keep,
     split_keep,
@@ -18,12 +20,12 @@ from yumen_core.statistics.layout import Counts, Layout, Reals
 
 def flags_width(rule: Rule, layout: Layout) -> int:
     """How many flags a node has for each cell."""
-    return len(layout.supports) * (1 if rule is Rule.WITHHOLD else 3)
+    return len(layout.supports) * (1 if rule in (Rule.WITHHOLD, Rule.AGREE) else 3)
 
 
 def round_flags(rule: Rule, supports: Counts, rules: DisclosureRules) -> Flags:
     """One node's flags, uint8[cells, flags_width]."""
-    if rule is Rule.WITHHOLD:
+    if rule in (Rule.WITHHOLD, Rule.AGREE):
         return local_flags(supports, rules)
     return whole_flags(supports, rules)
 
@@ -35,6 +37,8 @@ def round_keep(
     counted. Raises `StateError` (`too_few_rows`) under `require`."""
     if rule is Rule.WITHHOLD:
         return released(totals, own, min_nodes)
+    if rule is Rule.AGREE:
+        return agree_keep(totals, own, min_nodes)
     if rule is Rule.REQUIRE:
         return require_keep(
             totals, participants=participants, min_nodes=min_nodes, names=layout.supports
@@ -43,13 +47,14 @@ def round_keep(
         return split_keep(
             totals, participants=participants, min_nodes=min_nodes, trees=layout.trees
         )
-    return partition_keep(
+    keep = partition_keep(
         totals,
         participants=participants,
         min_nodes=min_nodes,
         trees=layout.trees,
         end_supports=layout.end_supports,
     )
+    return cover_lines(keep, totals, layout.lines, min_nodes=min_nodes) if layout.lines else keep
 
 
 def withheld(layout: Layout, local: Local, keep: Keep) -> Reals:

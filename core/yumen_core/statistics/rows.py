@@ -29,7 +29,7 @@ MAX_FLOAT = float(np.finfo(np.float64).max)
 class Variable:
     """What is public of one variable: whether it has numbers (booleans count as 0 and 1), its
     levels in declared order where they are known beforehand, and the bounds of its numbers where
-    the schema gives them.
+    the schema gives them. A `textual` one has texts that nobody knows beforehand.
 
     What must hold of all numbers, such as weights from 0, is checked against the bounds: a check of
     the rows themselves would tell, by its failure, of a single row.
@@ -40,6 +40,7 @@ class Variable:
     levels: tuple[DomainValue, ...] | None = None
     low: float | None = None
     high: float | None = None
+    textual: bool = False
 
     @classmethod
     def of(cls, variable: RowVariable) -> Variable:
@@ -48,17 +49,21 @@ class Variable:
         low, high = (None, None) if bounds is None else (float(bounds.low), float(bounds.high))
         if variable.expr.kind is Kind.BOOLEAN:
             low, high = 0.0, 1.0
+        if variable.textual:
+            return cls(variable.name, False, textual=True)
         return cls(variable.name, variable.numeric, variable.levels, low, high)
 
 
 @dataclass(frozen=True)
 class Rows:
     """One node's rows: by variable its numbers, float64[n] with NaN where missing, and its level
-    codes, int32[n] with -1 where missing. A variable can have both."""
+    codes, int32[n] with -1 where missing. A variable can have both. Keys that nobody declared are
+    `texts`, None where missing, and nothing else."""
 
     count: int
     numbers: Mapping[str, Reals]
     codes: Mapping[str, Codes]
+    texts: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     _kept: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
 
     def number(self, name: str) -> Reals:
@@ -150,14 +155,4 @@ def check_units(centres: Reals, scales: Reals | None = None) -> None:
             "data_values",
             f"expected scales from {SMALLEST_SCALE:g} to {LARGEST:g}, got another",
             remedy="rescale the column",
-        )
-
-
-def check_finite(name: str, values: Reals) -> None:
-    """Raise `StateError` (`data_values`) where a value present is infinite. NaN means missing."""
-    if np.isinf(values).any():
-        raise StateError(
-            "data_values",
-            f"expected finite values of `{name}`, got one that is infinite",
-            remedy=f"leave such rows out with where=, or transform `{name}` otherwise",
         )

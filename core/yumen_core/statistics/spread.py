@@ -53,10 +53,15 @@ def check_values(name: str, values: Reals, rules: DisclosureRules) -> None:
             "value of all others, got fewer",
             remedy=f"leave out `{name}`, or choose other nodes",
         )
+    check_peak(name, values, rules)
+
+
+def check_peak(name: str, values: Reals, rules: DisclosureRules) -> None:
+    """The second half of `check_values`. Raises `StateError` (`too_few_rows`)."""
     if few_behind(values, rules.threshold):
         raise StateError(
             "too_few_rows",
-            f"expected values of `{name}` spread over the table's threshold of rows, got a few rows "
-            "far from all others",
+            f"expected values of `{name}` that vary among the table's threshold of rows, got a few "
+            "rows far from all others",
             remedy=f"take the logarithm of `{name}` if it has a long tail, or leave it out",
         )

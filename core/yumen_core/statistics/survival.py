@@ -14,17 +14,17 @@ import numpy.typing as npt
 
 from yumen_core import canonical
 from yumen_core.disclosure import DisclosureRules
-from yumen_core.errors import CallError, StateError
+from yumen_core.errors import StateError
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.design import (
     Design,
-    design_matrix,
     level_counts,
     level_supports,
     parse_design,
+    usable_design,
 )
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
-from yumen_core.statistics.layout import Counts, Layout, Reals, Value, count, real, short_real
+from yumen_core.statistics.layout import Counts, Layout, Reals, Value, count, short_real, wide_real
 from yumen_core.statistics.partial_likelihood import (
     TIES,
     Mask,
@@ -35,9 +35,11 @@ from yumen_core.statistics.partial_likelihood import (
     partial_likelihood,
     strata_of,
 )
-from yumen_core.statistics.rows import Rows, Variable
+from yumen_core.statistics.rows import Rows, Variable, check_units, usable
+from yumen_core.statistics.spread import check_peak
 
 ROWS_PER_COLUMN = 3
+MOST_BETA = 1e100
 _MOST_LEVERAGE = 0.5
 
 
@@ -52,15 +54,17 @@ class Times:
 
 
 def check_times(variables: Variables, duration: str, event: str) -> None:
-    """Refuse a duration or an event without numbers, and an event whose bounds are not 0 and 1.
-    Raises `CallError` (`statistic`)."""
-    read.number_variable(variables, duration)
-    found = read.number_variable(variables, event)
-    if (found.low is not None and found.low < 0) or (found.high is not None and found.high > 1):
-        raise CallError(
-            "statistic",
-            f"expected `{event}` to be 0 or 1, got a variable from {found.low:g} to {found.high:g}",
-            remedy="write the event as a condition, such as `status = 2`",
+    """Refuse a duration or an event without numbers, and declared bounds of a duration that reach
+    below 0, or of an event that are not 0 and 1. Raises `CallError` (`statistic`)."""
+    for name, what, most in ((duration, "durations", None), (event, "an event", 1.0)):
+        found = read.number_variable(variables, name)
+        read.check_bounds(
+            name,
+            what,
+            (found.low, found.high),
+            least=0.0,
+            most=most,
+            remedy="write the event as a condition, such as `status = 2`" if most else "",
         )
 
 
@@ -75,20 +79,9 @@ def read_times(
     chosen = rows.complete((duration, event, *others))
     durations, events = rows.number(duration), rows.number(event)
     timed = np.isfinite(durations) & (durations >= 0)
+    chosen = usable(duration, chosen, timed, rules.threshold, wanted="finite durations from 0")
     known = (events == 0.0) | (events == 1.0)
-    if np.count_nonzero(chosen & ~timed) >= rules.threshold:
-        raise StateError(
-            "data_values",
-            f"expected finite durations of `{duration}` from 0, got others",
-            remedy="leave such rows out with where=",
-        )
-    if np.count_nonzero(chosen & ~known) >= rules.threshold:
-        raise StateError(
-            "data_values",
-            f"expected `{event}` to be 0 or 1, got other values",
-            remedy="write the event as a condition, such as `status = 2`",
-        )
-    chosen = chosen & timed & known
+    chosen = usable(event, chosen, known, rules.threshold, wanted="0 or 1")
     return Times(chosen, durations[chosen], events[chosen] == 1.0)
 
 
@@ -153,9 +146,11 @@ def cox_model(rows: Rows, arguments: Arguments) -> CoxModel:
 def cox_rows(rows: Rows, arguments: Arguments, model: CoxModel, rules: DisclosureRules) -> CoxRows:
     """The model's rows, made once for all rounds of a job.
 
-    Raises `StateError`: `data_values` for values no model can use, `too_few_rows` for fewer than
-    ROWS_PER_COLUMN complete rows for each column, and for a row that alone makes up half of what
-    some combination of the columns varies by.
+    Rows that `read_times` leaves out, and rows in which a column is not within `rows.LARGEST` of 0
+    (a logarithm of 0, say), count as missing. Raises `StateError`: `data_values` where a threshold
+    of rows counts as missing so, for one reason; `too_few_rows` for fewer than ROWS_PER_COLUMN
+    complete rows for each column, for a row that alone makes up half of what some combination of
+    the columns varies by, and for a column that few rows make up (`spread.check_peak`).
     """
     key = ("cox_rows", canonical.encode({name: arguments[name] for name in _ARGUMENTS}))
     return rows.kept(key, lambda: _cox_rows(rows, model, rules))
@@ -163,8 +158,11 @@ def cox_rows(rows: Rows, arguments: Arguments, model: CoxModel, rules: Disclosur
 
 def _cox_rows(rows: Rows, model: CoxModel, rules: DisclosureRules) -> CoxRows:
     others = [*model.design.variables, *([model.strata] if model.strata else [])]
-    times = read_times(rows, model.duration, model.event, rules, others)
-    found = len(times.durations)
+    timed = read_times(rows, model.duration, model.event, rules, others).chosen
+    for name in (*model.design.levels, *([model.strata] if model.strata else [])):
+        timed = timed & (rows.level(name) >= 0)
+    chosen, x = usable_design(model.design, rows, timed, rules.threshold)
+    found = len(x)
     if 0 < found < ROWS_PER_COLUMN * model.size:
         raise StateError(
             "too_few_rows",
@@ -172,7 +170,6 @@ def _cox_rows(rows: Rows, model: CoxModel, rules: DisclosureRules) -> CoxRows:
             "got fewer",
             remedy="use fewer columns, or choose other nodes",
         )
-    x = design_matrix(model.design, rows, times.chosen)
     if found and rules.threshold > 1:
         leverage, column = largest_leverage(x)
         if leverage > _MOST_LEVERAGE:
@@ -183,12 +180,19 @@ def _cox_rows(rows: Rows, model: CoxModel, rules: DisclosureRules) -> CoxRows:
                 f"`{name}` that a single row makes up half of",
                 remedy=f"take the logarithm of `{name}` if it has a long tail, or leave it out",
             )
+        for name, column_ in zip(model.design.names, x.T, strict=True):
+            if not _two_values(column_):  # which have their supports
+                check_peak(name, column_, rules)
     codes = np.zeros(found, dtype=np.int64)
     if model.strata:
-        codes = rows.level(model.strata)[times.chosen].astype(np.int64)
-        if (codes < 0).any():
-            raise StateError("data_values", f"expected known levels of `{model.strata}`")
-    return CoxRows(times, x, codes)
+        codes = rows.level(model.strata)[chosen].astype(np.int64)
+    durations, events = rows.number(model.duration)[chosen], rows.number(model.event)[chosen]
+    return CoxRows(Times(chosen, durations, events == 1.0), x, codes)
+
+
+def _two_values(column: Reals) -> bool:
+    low, high = column.min(initial=np.inf), column.max(initial=-np.inf)
+    return bool(((column == low) | (column == high)).all())
 
 
 def unlike_median(x: Reals) -> Counts:
@@ -224,6 +228,19 @@ def _or_one(scale: Reals) -> Reals:
     return positive
 
 
+def coefficients(inputs: Inputs, p: int) -> Reals:
+    """The input `beta`, float64[p], 0 in a first run. Raises `StateError` (`data_values`) beyond
+    MOST_BETA, with which a linear predictor could be none, whatever the rows."""
+    beta = np.asarray(inputs.get("beta", np.zeros(p)), dtype=np.float64)
+    if not (np.abs(beta) <= MOST_BETA).all():
+        raise StateError(
+            "data_values",
+            f"expected coefficients within {MOST_BETA:g} of 0, got another",
+            remedy="use the current SDK",
+        )
+    return beta
+
+
 def outweighed() -> StateError:
     """The refusal of a node where few rows would stand behind a sum of risks."""
     return StateError(
@@ -257,7 +274,6 @@ class _Prepared:
     supports: Counts
 
 
-@dataclass(frozen=True)
 class CoxNodes:
     """The partial likelihood with strata at each node: one cell; values rows, events, the log
     partial likelihood, its gradient and the upper triangle of the information. `strata` splits
@@ -267,7 +283,7 @@ class CoxNodes:
     than its threshold (`effective_rows`): they would pick single rows out of each risk set.
     """
 
-    name: str = "cox_nodes"
+    name = "cox_nodes"
     rule: Rule = Rule.REQUIRE
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:
@@ -276,7 +292,7 @@ class CoxNodes:
         p = model.size
         totals = 1 + p + p * (p + 1) // 2
         supports = _support_names(model)
-        values = (count(0), count(1), *(real(1) for _ in range(totals)))
+        values = (count(0), count(1), *(wide_real(1) for _ in range(totals)))
         return Layout(1, supports, values, {"beta": (p,)})
 
     def compute(
@@ -288,7 +304,7 @@ class CoxNodes:
             lambda: _prepared(rows, arguments, model, rules),
         )
         p = model.size
-        beta = np.asarray(inputs.get("beta", np.zeros(p)), dtype=np.float64)
+        beta = coefficients(inputs, p)
         terms = partial_likelihood(ready.strata, beta, read.text(arguments, "ties", TIES))
         held, events = ready.supports[:2].tolist()
         totals = np.concatenate(
@@ -298,8 +314,6 @@ class CoxNodes:
                 terms.information[triangle(p)],
             ]
         )
-        if not np.isfinite(totals).all():
-            raise outweighed()
         if events and effective_rows(terms.expected) < min(rules.threshold, held):
             raise outweighed()
         return Local(ready.supports.reshape(1, -1), totals.reshape(1, -1))
@@ -315,12 +329,11 @@ def _prepared(
     return _Prepared(strata, supports)
 
 
-@dataclass(frozen=True)
 class Concordance:
     """Pairs of rows of one node (and stratum) that the risk scores of `beta` put in the order of
     their events: one cell; values concordant, tied and comparable pairs."""
 
-    name: str = "concordance"
+    name = "concordance"
     rule: Rule = Rule.REQUIRE
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:
@@ -335,27 +348,22 @@ class Concordance:
         model = cox_model(rows, arguments)
         found = cox_rows(rows, arguments, model, rules)
         supports = _supports(rows, model, found)
-        beta = np.asarray(inputs.get("beta", np.zeros(model.size)), dtype=np.float64)
-        with np.errstate(all="ignore"):
-            risk = found.x @ beta
-        if not np.isfinite(risk).all():
-            raise outweighed()
+        risk = found.x @ coefficients(inputs, model.size)
         pairs = concordant_pairs(found.times.durations, found.times.events, found.codes, risk)
         return Local(supports.reshape(1, -1), np.array([pairs], dtype=np.float64))
 
 
-@dataclass(frozen=True)
 class CovariateMoments:
     """Sums of a model's columns about `centre`, float64[p] (0 in a first run), and of their
     squares, over its complete rows: one cell; values rows, then p sums, then p sums of squares."""
 
-    name: str = "covariate_moments"
+    name = "covariate_moments"
     rule: Rule = Rule.REQUIRE
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:
         model = parse_cox(arguments, variables)
         supports = _support_names(model)
-        sums = tuple(real() for _ in range(2 * model.size))
+        sums = tuple(wide_real() for _ in range(2 * model.size))
         return Layout(1, supports, (count(), *sums), {"centre": (model.size,)})
 
     def compute(
@@ -364,7 +372,12 @@ class CovariateMoments:
         model = cox_model(rows, arguments)
         found = cox_rows(rows, arguments, model, rules)
         supports = _supports(rows, model, found)
-        with np.errstate(all="ignore"):
-            away = found.x - inputs.get("centre", np.zeros(model.size))
-            totals = np.concatenate([[len(away)], away.sum(axis=0), (away**2).sum(axis=0)])
+        centre, n = inputs.get("centre", np.zeros(model.size)), len(found.x)
+        check_units(centre)
+        # The centre moves sums, never single rows, which rounding would sort by an edge.
+        means = found.x.mean(axis=0) if n else np.zeros(model.size)
+        own = found.x - means
+        sums, away = own.sum(axis=0), means - centre
+        total = sums + n * away
+        totals = np.concatenate([[n], total, (own**2).sum(axis=0) + away * (sums + total)])
         return Local(supports.reshape(1, -1), totals.reshape(1, -1))

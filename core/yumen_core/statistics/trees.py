@@ -75,7 +75,7 @@ class Trees:
     [exponent, index], the cells at which its trees start. The trees come by variable, then by group
     (all groups together with `joint`), then as in `start`. The input `cells`, float64[trees, 2] of
     exponents and indices, takes the place of `start`. Rows whose variable or group is missing have
-    no part, nor have infinite numbers.
+    no part; infinite numbers count as missing.
 
     One cell of the round is one split, with the rows below it as values, one for each group of the
     tree. Whatever the inputs, splits told of one variable are splits of one partition

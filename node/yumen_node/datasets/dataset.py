@@ -26,6 +26,7 @@ from yumen_core.sql import (
     local_sql,
     needs_centring,
     read_rows,
+    read_texts,
     rows_sql,
 )
 from yumen_core.statistics.rows import Rows, check_groups
@@ -154,7 +155,7 @@ class Dataset:
             fetched = cursor.execute(rows_sql(plan, table)).fetchnumpy()
         columns = {name: c for name, c in fetched.items() if isinstance(c, np.ndarray)}
         numbers, codes = read_rows(plan, columns)
-        return Rows(len(columns["c0"]), numbers, codes)
+        return Rows(len(columns["c0"]), numbers, codes, read_texts(plan, columns))
 
     def _name(self, schema: TableSchema) -> str:
         """What the database calls the table of that schema."""

@@ -96,8 +96,9 @@ class Crosstab(Released):
         if len(held):
             row, column = (int(at) for at in held[0])
             raise _refused(
-                "expected every cell to be released: each with no rows or the threshold of rows at "
-                f"every node, got `{label_of(kept.row_levels[row])}` with "
+                "expected every cell to be released: each with no or not too few rows at every "
+                "node, and the table's threshold at enough nodes, got "
+                f"`{label_of(kept.row_levels[row])}` with "
                 f"`{label_of(kept.column_levels[column])}` held back"
             )
         return kept
@@ -327,8 +328,8 @@ def fisher(
     """Fisher's exact test of two columns of two levels.
 
     Works where every cell is released, as `chi2`. With cells so small that only an exact test would
-    do, a cell is below the threshold at some node and the test is refused: merging levels or
-    joining a federation with more rows is what helps. Raises `CallError` (`too_few_rows`).
+    do, a cell has too few rows and the test is refused: merging levels or joining a federation with
+    more rows is what helps. Raises `CallError` (`too_few_rows`).
     Source: Fisher 1922.
     """
     return crosstab(table, a, b).fisher(alternative, skip_empty=skip_empty)

@@ -271,7 +271,7 @@ def estimate_text(bracket: Bracket) -> str:
         return ""
     if bracket.error > WIDE_SHARE * abs(bracket.estimate):
         return "–".join(format_numbers([bracket.lower, bracket.upper]))
-    if not (math.isfinite(bracket.error) and bracket.error > 0):
+    if not (math.isfinite(bracket.error) and bracket.error > 1e-6 * abs(bracket.estimate)):
         return format_numbers([bracket.estimate])[0]
     return f"{bracket.estimate:.{max(0, -math.floor(math.log10(bracket.error)))}f}"
 

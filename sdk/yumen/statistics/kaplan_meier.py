@@ -115,7 +115,7 @@ class KaplanMeierResult(Released):
     def grids(self) -> Sequence[Grid]:
         rows = []
         for curve in self.curves:
-            median = "not reached" if np.isinf(curve.median) else f"{curve.median:g}"
+            median = self._median_text(curve)
             last = format_numbers([float(curve.survival[-1])])[0]
             rows.append(
                 (
@@ -129,6 +129,15 @@ class KaplanMeierResult(Released):
         headers = ("group", "rows", "events", "median survival time", "survival at the end")
         notes = ("", *self.cells.notes())
         return [Grid(headers, tuple(rows), (False, True, True, True, True), notes)]
+
+    def _median_text(self, curve: SurvivalCurve) -> str:
+        """The median, or the cell of time in which it lies where that is wide."""
+        if np.isinf(curve.median):
+            return "not reached"
+        at = int(np.flatnonzero(self.cells.times == curve.median)[0])
+        if self.cells.widths[at] == 1:
+            return f"{curve.median:g}"
+        return f"{self.cells.starts[at]:g}–{curve.median:g}"
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Each curve as steps with its confidence limits. Returns the axes."""

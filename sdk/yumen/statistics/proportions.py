@@ -217,8 +217,8 @@ def _asked(
     if not shares:
         raise CallError(
             "too_few_rows",
-            f"expected no rows or the threshold of rows with and without `{outcome}` at every "
-            "node, got fewer",
+            f"expected no or not too few rows with and without `{outcome}` at every node, and the "
+            "table's threshold at enough nodes, got fewer",
             remedy="choose a wider outcome or group, or more rows with `where`",
         )
     return ProportionsResult(

@@ -86,6 +86,16 @@ class Quantiles(Released):
             )
         return self._found[self._lines.index(wanted)]
 
+    @property
+    def groups(self) -> tuple[DomainValue | None, ...]:
+        """The levels of `by` in declared order; one None without `by`."""
+        return tuple(dict.fromkeys(line[1] for line in self._lines))
+
+    def rows_of(self, column: str, group: DomainValue | None = None) -> int:
+        """The rows with a value of `column`, 0 where held back. Raises as `at`."""
+        self.at(column, self.q[0], group)
+        return int(self.rows[self._lines.index((column, group, self.q[0]))])
+
     def to_pandas(self) -> pd.DataFrame:
         """By line: `column`, the group, `q`, `estimate`, `lower`, `upper`, `error`, `rows`."""
         import pandas as pd  # takes most of a second
@@ -139,8 +149,8 @@ def quantile(
     values lie. The least and the greatest value never do.
 
     Precision: bounds are exact. Raises `CallError` (`argument`, `sql_unknown_column`), `PeerError`
-    (`data_values`) for infinite values. Source: Hyndman and Fan, "Sample quantiles in statistical
-    packages", 1996, definition 7.
+    (`data_values`) for a threshold of infinite values at a node; fewer count as missing. Source:
+    Hyndman and Fan, "Sample quantiles in statistical packages", 1996, definition 7.
     """
     names = [columns] if isinstance(columns, str) else list(columns)
     shares = [float(q)] if isinstance(q, int | float) else [float(share) for share in q]

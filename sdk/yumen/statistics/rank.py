@@ -115,6 +115,8 @@ NOTHING_TOLD = (
     "nodes with more rows of each group (nodes=), or compare means with t_test or anova"
 )
 
+UNSURE = "the error of U is beyond its standard deviation: take no conclusion from p"
+
 
 class MannWhitneyResult(Released):
     """`statistic` is U of the first group, as scipy's; the pooled rows' lies within `u_error` of
@@ -145,6 +147,7 @@ class MannWhitneyResult(Released):
         self.common_language = pairs.u / every if every else math.nan
         self.rank_biserial = 2 * self.common_language - 1
         self.effect_error = pairs.error / every if every else math.nan
+        self._deviation = math.sqrt(every * (float(sum(pairs.rows)) + 1) / 12)
         self.pvalue = _pvalue(pairs, found.leaves, alternative) if every else math.nan
 
     def to_pandas(self) -> pd.DataFrame:
@@ -169,6 +172,7 @@ class MannWhitneyResult(Released):
             f"{self.column} by {self.by}: {self.nobs[0]:,} rows of {first}, {self.nobs[1]:,} of "
             f"{second}, {self.alternative}",
             *(() if math.isfinite(self.statistic) else (NOTHING_TOLD,)),
+            *((UNSURE,) if self.u_error > self._deviation else ()),
         )
         return [Grid(("Mann-Whitney", ""), lines, (False, True), notes)]
 

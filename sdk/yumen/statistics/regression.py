@@ -50,7 +50,9 @@ def ols(
     Raises `CallError`: `formula` for a term that is unknown, constant or collinear, `argument` for
     another option. Raises `PeerError`: `too_few_rows` where a node has fewer complete rows than its
     threshold or three for each coefficient (DataSHIELD's nfilter.glm), or a level has a few rows
-    somewhere, `data_values` for infinite values and negative weights.
+    somewhere, `data_values` where a threshold of rows at a node cannot be used. Fewer such rows (a
+    logarithm of 0, a value beyond 1e13) count as missing; weights, and the responses of `logit`,
+    `poisson` and `gamma`, must be what they are by their declared bounds.
     """
     return _regression(
         table,

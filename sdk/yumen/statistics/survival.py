@@ -156,7 +156,7 @@ class TimeCells:
 def time_cells(grid: TimeGrid, totals: Totals, tree: int = 0) -> TimeCells:
     """The released partition of one tree.
 
-    Raises `CallError` (`too_few_rows`) where nothing was released.
+    Raises `CallError` (`too_few_rows`) where nothing was released, or all times as one.
     """
     nodes = totals.nodes[tree * grid.cells : (tree + 1) * grid.cells, 0]
     found = list(grid.partition(nodes))
@@ -170,7 +170,16 @@ def time_cells(grid: TimeGrid, totals: Totals, tree: int = 0) -> TimeCells:
     cells, first, last = (np.array(part, dtype=np.int64) for part in zip(*found, strict=True))
     starts = np.array([grid.time(step) for step in first.tolist()])
     times = np.array([grid.time(step) for step in last.tolist()])
-    return TimeCells(cells + tree * grid.cells, starts, times, last - first + 1, grid.resolution)
+    widths = last - first + 1
+    if len(widths) == 1 and widths[0] > 1:
+        raise CallError(
+            "too_few_rows",
+            f"expected rows enough to leave in several cells of time, got one from {starts[0]:g} "
+            f"to {times[0]:g}",
+            remedy="end the follow-up earlier with horizon=, give a coarser resolution=, or, for "
+            'tests and models, compare within nodes with strata="node"',
+        )
+    return TimeCells(cells + tree * grid.cells, starts, times, widths, grid.resolution)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,9 @@ def test_numbers_and_levels_come_as_they_are_held() -> None:
         ("SELECT age FROM people WHERE age", "sql_type", "WHERE"),
         ("SELECT 1 / (age + 1) AS x FROM people", "sql_type",
          "in a statistic a divisor is a number or a column"),
+        ("SELECT chol / CASE WHEN age = 37 THEN 0.000001 ELSE 1 END AS x FROM people", "sql_type",
+         "in a statistic a divisor is a number or a column"),
+        ("SELECT chol * (age = 37) AS x FROM people", "sql_type", "boolean"),
     ],
 )  # fmt: skip
 def test_what_a_row_statement_may_not_be(sql: str, code: str, words: str) -> None:
@@ -108,6 +111,22 @@ PICKED = "CASE WHEN age = 37 THEN 1000000 * chol ELSE chol END"
         ("CASE WHEN bmi IS NULL THEN 25.0 ELSE bmi END", {}),
         ("CASE WHEN bmi IS NULL THEN 1000.0 ELSE bmi END", {"x": [21, 21, 0]}),
         ("CASE WHEN age = 37 THEN 25.0 ELSE bmi END", {"x": [1, 1, 20]}),
+        # As an attacker would hide the one row:
+        ("chol * CASE WHEN age = 37 THEN 1000000 ELSE 1 END", {"x": [21, 1, 20]}),
+        ("-(" + PICKED + ")", {"x": [21, 1, 20]}),
+        ("ABS(chol - " + PICKED + ")", {"x": [1, 21, 1, 20]}),
+        ("2 * (chol + 5 * " + PICKED + ")", {"x": [21, 21, 1, 20]}),
+        ("CASE WHEN age > 1 THEN " + PICKED + " END", {"x": [21, 1, 20]}),
+        ("CASE WHEN age > 1 THEN CASE WHEN age = 37 THEN chol ELSE 0 END END", {"x": [1, 1]}),
+        ("CASE WHEN age = 37 THEN 2 ELSE 1 END", {"x": [21, 1, 20]}),
+        ("CASE WHEN age = 37 THEN 1 WHEN age = 50 THEN 2 ELSE 0 END", {"x": [2, 1, 1]}),
+        ("chol + CASE WHEN age = 37 THEN 1000000 ELSE 0 END", {"x": [21, 1, 1]}),
+        ("CASE WHEN chol IS NULL THEN 100 ELSE age END", {"x": [21, 21, 0]}),
+        ("CASE WHEN age = 37 THEN 100 ELSE age END", {"x": [21, 1, 20]}),
+        ("CASE WHEN age IS NULL OR age = 37 THEN 100 ELSE age END", {"x": [21, 1, 20]}),
+        ("CASE WHEN age IS NULL THEN 100 ELSE age * 1 END", {"x": [21, 0, 21]}),
+        ("(age - 37) * (age - 37)", {"x": [20]}),
+        ("chol * (age - 37)", {"x": [20]}),
     ],
 )
 def test_the_subgroups_inside_a_variable_are_counted(

@@ -197,8 +197,8 @@ def test_a_cell_held_back_beside_others_is_named() -> None:
     with pytest.raises(CallError) as raised:
         found.fisher()
     assert raised.value.message == (
-        "expected every cell to be released: each with no rows or the threshold of rows at every "
-        "node, got `y` with `q` held back"
+        "expected every cell to be released: each with no or not too few rows at every node, and "
+        "the table's threshold at enough nodes, got `y` with `q` held back"
     )
     assert found.row_totals == [50, None]
     assert found.column_totals == [60, None]
@@ -225,8 +225,8 @@ def test_a_rare_outcome_is_refused() -> None:
         proportion(table, "age = 33")
     assert raised.value.code == "too_few_rows"
     assert raised.value.message == (
-        "expected no rows or the threshold of rows with and without `age = 33` at every node, got "
-        "fewer"
+        "expected no or not too few rows with and without `age = 33` at every node, and the "
+        "table's threshold at enough nodes, got fewer"
     )
 
 

@@ -60,9 +60,11 @@ def test_real_rows_with_conditions_as_groups() -> None:
     assert found.p_value == pytest.approx(0.0016915880123533622, rel=1e-9)
     assert found.groups == (False, True)
     assert "1 degree of freedom, p = 0.001692" in repr(found)
-    coarse = logrank(table, "week", "arrest", "wexp = 1")
-    assert 'for exact times ask with strata="node"' in repr(coarse)
-    assert coarse.observed.tolist() == found.observed.tolist()
+    with pytest.raises(CallError) as caught:
+        logrank(table, "week", "arrest", "wexp = 1")
+    assert caught.value.code == "too_few_rows"
+    assert "several cells of time, got one from 1 to 52; " in str(caught.value)
+    assert 'strata="node"' in caught.value.remedy
     assert found.to_pandas().loc[0, "p"] == found.p_value
 
 

@@ -35,6 +35,7 @@ def sample() -> list[pd.DataFrame]:
     d["missing"] = np.where(rng.random(n) < 0.99, np.nan, 1.0)
     d["w"] = rng.uniform(1, 2, n)
     d["negative"] = np.where(np.arange(n) == 7, -1.0, d.w)
+    d["peak"] = np.exp(-np.abs(np.arange(n) - 7.0))
     d["heavy"] = np.where(np.arange(n) == 7, 1e6, 1.0)
     frames: list[pd.DataFrame] = split(d, 3, 1)
     for at, frame in enumerate(frames):
@@ -230,6 +231,7 @@ def test_rows_that_a_model_cannot_use_count_as_missing() -> None:
     )
 
 
+PEAK = "expected values of `peak"
 AT_A_NODE: list[tuple[Fit, str, str]] = [
     (
         lambda t: ols(t, "y ~ x", weights="heavy"),
@@ -247,6 +249,11 @@ AT_A_NODE: list[tuple[Fit, str, str]] = [
         "too_few_rows",
         "expected no or not too few rows of `rare = 1` at each node",
     ),
+    (lambda t: ols(t, "y ~ x + peak"), "too_few_rows", PEAK),
+    (lambda t: logit(t, "b ~ x * peak"), "too_few_rows", PEAK),
+    (lambda t: ols(t, "peak ~ x"), "too_few_rows", PEAK),
+    (lambda t: ols(t, "y ~ x", weights="1 + peak"), "too_few_rows", PEAK.replace("peak", "1 +")),
+    (lambda t: poisson(t, "counts ~ x", offset="peak"), "too_few_rows", PEAK),
     (
         lambda t: ols(t, "y ~ missing"),
         "too_few_rows",

@@ -100,9 +100,12 @@ def test_inputs_off_the_grid_are_refused(cell: tuple[float, float]) -> None:
     assert refused.value.code == "data_values"
 
 
-def test_infinite_values_are_refused() -> None:
+def test_infinite_values_count_as_missing_unless_there_are_many() -> None:
+    few = Trees().compute(rows([1.0] * 30 + [math.inf] * 9), ARGUMENTS, {}, RULES)
+    without = Trees().compute(rows([1.0] * 30), ARGUMENTS, {}, RULES)
+    assert (few.supports == without.supports).all()
     with pytest.raises(StateError, match="expected finite numbers in `x`, got others"):
-        Trees().compute(rows([1.0, math.inf]), ARGUMENTS, {}, RULES)
+        Trees().compute(rows([1.0] * 30 + [math.inf] * 10), ARGUMENTS, {}, RULES)
 
 
 def test_values_are_rows_below_each_split() -> None:
