@@ -158,9 +158,7 @@ def main() -> None:
         small = measure_logit(2_000, arguments.repeat, folder)
         logit = measure_logit(arguments.rows, arguments.repeat, folder)
         cox = {
-            name: measure_cox(
-                arguments.cox_rows, arguments.repeat, folder, pooled_baseline=pooled
-            )
+            name: measure_cox(arguments.cox_rows, arguments.repeat, folder, pooled_baseline=pooled)
             for name, pooled in (("strata by node", False), ("one baseline", True))
         }
     for name, rows, oracle, found in (

@@ -21,8 +21,8 @@ _PREFIX = "JOB_STATE_"
 @dataclass(frozen=True)
 class JobSummary:
     """One job. `sql` is its statement, or that of the rows of the statistic that its author calls
-    `method`; `runs` counts the statistic's secure sums so far. `nodes` maps the SPIFFE id of each node asked to where it stands in the job, in a
-    word; times are in UTC."""
+    `method`; `runs` counts the statistic's secure sums so far. `nodes` maps the SPIFFE id of each
+    node asked to where it stands in the job, in a word; times are in UTC."""
 
     job_id: str
     state: State

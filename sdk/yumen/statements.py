@@ -19,27 +19,40 @@ _STAND_IN = "0"
 def answer(session: Session, sql: str, terms: Terms) -> Result:
     """A released aggregate; see `Federation.query`."""
     check_question(sql, terms.purpose, terms.min_nodes)
-    statement = _by_keys(session, sql, terms)
-    if statement is None:
-        return _asked(session, sql, terms)
+    if asks_quantiles(sql):
+        statement = _undeclared(session, sql)
+        if statement is None:
+            return _asked(session, sql, terms)
+    else:
+        try:
+            return session.query(sql, terms)
+        except CallError as fault:
+            statement = _statement_after(fault, session, sql)
+    _check_rest(session, statement, terms)
     source = FederationSource(session, statement.schema.name, terms)
     found = find_keys(source, statement)
     result = _asked(session, statement.over(found.keys), terms)
     result.notes += notes_of(found, statement)
+    result.elapsed_s += found.provenance.elapsed_s
     return result
 
 
 def decide(session: Session, sql: str, terms: Terms) -> CheckReport:
     """Every party's decision; see `Federation.check`. Of two jobs, on the first."""
     check_question(sql, terms.purpose, terms.min_nodes)
-    statement = _by_keys(session, sql, terms)
-    if statement is not None:
-        source = FederationSource(session, statement.schema.name, terms)
-        return source.check_statistic(statement.statistic())
     if asks_quantiles(sql):
-        source = FederationSource(session, read_statement(sql).table, terms)
-        return check_quantile_query(source, sql)
-    return session.check(session.ask(sql, terms))
+        statement = _undeclared(session, sql)
+        if statement is None:
+            source = FederationSource(session, read_statement(sql).table, terms)
+            return check_quantile_query(source, sql)
+    else:
+        try:
+            return session.check(session.ask(sql, terms))
+        except CallError as fault:
+            statement = _statement_after(fault, session, sql)
+    _check_rest(session, statement, terms)
+    source = FederationSource(session, statement.schema.name, terms)
+    return source.check_statistic(statement.statistic())
 
 
 def _asked(session: Session, sql: str, terms: Terms) -> Result:
@@ -48,29 +61,21 @@ def _asked(session: Session, sql: str, terms: Terms) -> Result:
     return session.query(sql, terms)
 
 
-def _by_keys(session: Session, sql: str, terms: Terms) -> KeyStatement | None:
-    """The statement, where its keys must be found first.
-
-    Raises `CallError` where something else is wrong with it, so that no job is spent on its keys.
-    """
-    quantiles = asks_quantiles(sql)
-    if not quantiles:
-        try:
-            session.ask(sql, terms)
-        except CallError as fault:
-            if fault.code != "sql_unsupported":
-                raise
-            statement = _undeclared(session, sql)
-            if statement is None:
-                raise
-            session.ask(statement.over([_STAND_IN]), terms)
-            return statement
-        return None
-    statement = _undeclared(session, sql)
-    if statement is not None:
-        source = FederationSource(session, statement.schema.name, terms)
-        check_statement(source, statement.over([_STAND_IN]))
+def _statement_after(fault: CallError, session: Session, sql: str) -> KeyStatement:
+    """The statement, where it was refused for a key that nobody declared. Raises the fault."""
+    statement = _undeclared(session, sql) if fault.code == "sql_unsupported" else None
+    if statement is None:
+        raise fault
     return statement
+
+
+def _check_rest(session: Session, statement: KeyStatement, terms: Terms) -> None:
+    """Raise `CallError` where anything else is wrong, before a job is spent on the keys."""
+    sql = statement.over([_STAND_IN])
+    if asks_quantiles(sql):
+        check_statement(FederationSource(session, statement.schema.name, terms), sql)
+    else:
+        session.ask(sql, terms)
 
 
 def _undeclared(session: Session, sql: str) -> KeyStatement | None:

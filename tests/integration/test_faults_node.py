@@ -298,14 +298,17 @@ def _other_flags(share: job_pb2.SupportShare) -> None:
     share.commitment = bytes(32)
 
 
+ANOTHER_SHARE = "expected one support share a participant for this job, run and set, got another"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_other_job, "expected one support share a participant for this job, run and set, got another"),
-        (_other_node, "expected one support share a participant for this job, run and set, got another"),
-        (_other_set, "expected one support share a participant for this job, run and set, got another"),
+        (_other_job, ANOTHER_SHARE),
+        (_other_node, ANOTHER_SHARE),
+        (_other_set, ANOTHER_SHARE),
         (_one_left_out,
-         "expected one support share a participant for this job, run and set, got another"),
+         ANOTHER_SHARE),
         (_other_flags, f"expected the flags that `{D}` committed to, got other flags"),
         (_short, f"expected 2 flags of `{D}`, got another length"),
         (_unreadable, f"expected flags that `{D}` sealed, got bytes that do not open"),

@@ -88,10 +88,14 @@ def test_a_node_killed_between_runs_and_back_in_time(
 
 
 def test_a_node_lost_between_runs(live: Live, li: Asker, table: FederatedTable) -> None:
-    with pytest.raises(PeerError) as caught, table.compute(statistic(table)) as job:
-        assert counted(job.run("count")) == TRUTH
-        live.kill("b")
-        job.run("count", {})
+    def lost() -> None:
+        with table.compute(statistic(table)) as job:
+            assert counted(job.run("count")) == TRUTH
+            live.kill("b")
+            job.run("count", {})
+
+    with pytest.raises(PeerError) as caught:
+        lost()
     live.start_again("b")
     assert caught.value.code == "node_lost"
     assert caught.value.message.startswith("its connection was lost and did not come back")
@@ -111,25 +115,37 @@ def test_a_requester_who_is_gone(live: Live, li: Asker, table: FederatedTable) -
 
 
 def test_a_method_that_raises_ends_its_job(li: Asker, table: FederatedTable) -> None:
-    with pytest.raises(ZeroDivisionError), table.compute(statistic(table)) as job:
-        job.run("count")
-        raise ZeroDivisionError
+    def broken() -> None:
+        with table.compute(statistic(table)) as job:
+            job.run("count")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
     state, reason = ended(li)
     assert state is State.CANCELLED
     assert reason.startswith("cancelled by")
 
 
 def test_a_round_that_the_job_did_not_name_is_refused_here(table: FederatedTable) -> None:
-    with pytest.raises(PeerError) as caught, table.compute(statistic(table, at_most=1)) as job:
-        job.run("count")
-        job.run("count", {})
+    def twice() -> None:
+        with table.compute(statistic(table, at_most=1)) as job:
+            job.run("count")
+            job.run("count", {})
+
+    with pytest.raises(PeerError) as caught:
+        twice()
     assert caught.value.message == "expected at most 1 runs of `count`, got one more"
 
 
 def test_inputs_of_another_shape_are_refused_at_the_nodes(table: FederatedTable) -> None:
-    with pytest.raises(PeerError) as caught, table.compute(statistic(table)) as job:
-        job.run("count")
-        job.run("count", {"beta": np.zeros(3)})
+    def misshapen() -> None:
+        with table.compute(statistic(table)) as job:
+            job.run("count")
+            job.run("count", {"beta": np.zeros(3)})
+
+    with pytest.raises(PeerError) as caught:
+        misshapen()
     assert caught.value.code == "round"
     assert "expected the inputs , got others" in caught.value.message
 

@@ -1,4 +1,4 @@
-"""Statistics over real processes: the numbers of the pooled rows, one job each, refused in words."""
+"""Statistics over real processes: the numbers of the pooled rows, one job each."""
 
 from __future__ import annotations
 

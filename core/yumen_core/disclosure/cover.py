@@ -1,8 +1,8 @@
 """Cells that are held back so that another cannot be had by subtraction. Pure.
 
-Where a line of a table adds up to a number that is told as well (a group's size, a level's rows), one
-cell held back alone is that number less the others. All participants decide alike, from all flags,
-which cells are held back besides (complementary suppression; Hundepool et al., "Statistical
+Where a line of a table adds up to a number that is told as well (a group's size, a level's rows),
+one cell held back alone is that number less the others. All participants decide alike, from all
+flags, which cells are held back besides (complementary suppression; Hundepool et al., "Statistical
 Disclosure Control", 2012, chapter 4).
 """
 
@@ -21,9 +21,9 @@ Lines = Sequence[npt.NDArray[np.int64]]
 def cover_lines(keep: Keep, totals: Flags, lines: Lines, *, min_nodes: int) -> Keep:
     """`keep` with more held back: bool[cells, supports], alike in a cell's supports.
 
-    `totals` are the counts of `whole_flags`; `lines` lists the cells of each line. A line holds back
-    no cell with rows; or two or more, with rows of `min_nodes` nodes in one of them at least, as far
-    as it has others to hold back: those with enough rows at the fewest nodes first.
+    `totals` are the counts of `whole_flags`; `lines` lists the cells of each line. A line holds
+    back no cell with rows; or two or more, with rows of `min_nodes` nodes in one of them at least,
+    as far as it has others to hold back: those with enough rows at the fewest nodes first.
     """
     supports = keep.shape[1]
     enough, there = totals[:, 0].astype(np.int64), totals[:, -supports].astype(np.int64)

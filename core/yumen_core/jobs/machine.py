@@ -10,8 +10,8 @@ carries on from there (`restarted`): nodes are asked again as they reconnect and
 request with the bytes they sent before, so repeating is safe.
 
 A query is one run: its sum is its result. A statistic has several: after each sum it waits for its
-requester, who starts the next run or says that it is complete. Which run may follow which is checked
-before an event is made (`runs`); the set of participants is the same for all of them.
+requester, who starts the next run or says that it is complete. Which run may follow which is
+checked before an event is made (`runs`); the set of participants is the same for all of them.
 
 A node that never answers cannot hold a job: every phase has a deadline, and `Tick` ends it.
 """
@@ -82,8 +82,8 @@ class Limits:
 class Job:
     """A job as the coordinator sees it. `participants` is empty until the set is fixed, once.
 
-    `runs` names the round of each secure sum so far, `supported` says whether the present run began with a support step. `code` is the error that ended the job, where
-    a party named one.
+    `runs` names the round of each secure sum so far; `supported` says whether the present run began
+    with a support step. `code` is the error that ended the job, where a party named one.
     """
 
     job_id: str

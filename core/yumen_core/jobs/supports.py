@@ -37,7 +37,8 @@ def open_share(
     """Verify a share's signature and that it is of this job, this run and this participant set.
 
     `binding` is `rounds.support_binding`'s. 1. A node signed it (`open_envelope`). 2. It names the
-    job, the signed job's digest, the binding and its signer. 3. It has flags for each participant and for nobody else.
+    job, the signed job's digest, the binding and its signer. 3. It has flags for each participant
+    and for nobody else.
 
     Raises `PeerError` (`round` and what `open_envelope` raises).
     """

@@ -195,7 +195,10 @@ class CoxResult(Released):
         level = f"{100 * (1 - self.options.alpha):g}%"
         headers = ("", "coef", "exp(coef)", "se(coef)", f"lower {level}", f"upper {level}", "z")
         rows = tuple(zip(self.names, *table, p, strict=True))
-        return [Grid((*headers, "p"), rows, (False, *[True] * 7), ("", *self._notes()))]
+        merged = [baseline.cells.merged() for baseline in self._baselines]
+        title = next((f"Times are merged: {words} (see below)" for words in merged if words), "")
+        notes = ("", *self._notes())
+        return [Grid((*headers, "p"), rows, (False, *[True] * 7), notes, title=title)]
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """A forest plot of the hazard ratios on a logarithmic scale. Returns the axes."""

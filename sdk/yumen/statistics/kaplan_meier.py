@@ -26,7 +26,11 @@ LABEL = "KM_estimate"
 @dataclass(frozen=True)
 class SurvivalCurve:
     """One group's curve. At each of `times`: the rows that left, the events among them, the rows at
-    risk, the survival and its confidence limits; all [times]."""
+    risk, the survival and its confidence limits; all [times].
+
+    Rows censored within a cell of several steps count as at risk for all of it, so `survival` is
+    the greatest that the pooled rows can have; `survival_if_censored_first`, where they leave at
+    its start, is the least. The two are equal as long as every cell is one step."""
 
     label: str
     times: Reals
@@ -36,6 +40,7 @@ class SurvivalCurve:
     survival: Reals
     lower: Reals
     upper: Reals
+    survival_if_censored_first: Reals
 
     @property
     def median(self) -> float:
@@ -80,6 +85,12 @@ class KaplanMeierResult(Released):
         return self._frame(columns)
 
     @property
+    def survival_if_censored_first_(self) -> pd.DataFrame:
+        """The least survival by time, one column for each curve; `survival_function_` where every
+        cell of time is one step."""
+        return self._frame([(c.label, c.survival_if_censored_first) for c in self.curves])
+
+    @property
     def median_survival_time_(self) -> float | pd.Series[float]:
         """The first time at which survival is 0.5 or less: a number, or a series by group."""
         if not self.groups:
@@ -115,32 +126,39 @@ class KaplanMeierResult(Released):
     def grids(self) -> Sequence[Grid]:
         rows = []
         for curve in self.curves:
-            median = self._median_text(curve)
-            last = format_numbers([float(curve.survival[-1])])[0]
             rows.append(
                 (
                     "all" if not self.groups else curve.label,
                     str(int(curve.at_risk[0])),
                     str(int(curve.observed.sum())),
-                    median,
-                    f"{last} at {curve.times[-1]:g}",
+                    self._median_text(curve),
+                    _end_text(curve),
                 )
             )
         headers = ("group", "rows", "events", "median survival time", "survival at the end")
-        notes = ("", *self.cells.notes())
-        return [Grid(headers, tuple(rows), (False, True, True, True, True), notes)]
+        notes = ["", *self.cells.notes()]
+        if not self.cells.exact:
+            notes.append(
+                "in brackets the least and the greatest survival: rows censored within a wide "
+                "cell leave at its start, or stay at risk to its end as the curve has it"
+            )
+        return [Grid(headers, tuple(rows), (False, True, True, True, True), tuple(notes))]
 
     def _median_text(self, curve: SurvivalCurve) -> str:
-        """The median, or the cell of time in which it lies where that is wide."""
-        if np.isinf(curve.median):
+        """The median, or the times between which it lies: from the start of the cell in which the
+        least survival falls to 0.5 to the end of that in which the greatest does."""
+        below = np.flatnonzero(curve.survival_if_censored_first <= 0.5)
+        if not len(below):
             return "not reached"
-        at = int(np.flatnonzero(self.cells.times == curve.median)[0])
-        if self.cells.widths[at] == 1:
-            return f"{curve.median:g}"
-        return f"{self.cells.starts[at]:g}–{curve.median:g}"
+        at = int(np.flatnonzero(self.cells.times == curve.times[below[0]])[0])
+        start = self.cells.starts[at]
+        if np.isinf(curve.median):
+            return f"{start:g} or later"
+        return f"{start:g}" if start == curve.median else f"{start:g}–{curve.median:g}"
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Each curve as steps with its confidence limits. Returns the axes."""
+        """Each curve as steps with its confidence limits; where cells of time are wide, also the
+        range down to the least survival, hatched. Returns the axes."""
         drawn = axes(ax)
         for curve in self.curves:
             (line,) = drawn.step(curve.times, curve.survival, where="post", label=curve.label)
@@ -153,6 +171,18 @@ class KaplanMeierResult(Released):
                 color=line.get_color(),
                 linewidth=0,
             )
+            if not self.cells.exact:
+                drawn.fill_between(
+                    curve.times,
+                    curve.survival_if_censored_first,
+                    curve.survival,
+                    step="post",
+                    facecolor="none",
+                    edgecolor=line.get_color(),
+                    hatch="///",
+                    linewidth=0,
+                    alpha=0.5,
+                )
         drawn.set_ylim(0.0, 1.05)
         drawn.set_xlabel("time")
         drawn.set_ylabel("survival")
@@ -181,7 +211,8 @@ def kaplan_meier(
 
     `duration` is a column or SQL expression with declared bounds, from 0; `event` is 1 (or true)
     where the duration ended with the event and 0 where it was censored; `by` has known levels.
-    Durations are rounded up to `resolution`, by default 1 for whole numbers. With `horizon`,
+    Durations are rounded up to `resolution`, by default 1 for whole numbers, or the least whole
+    step that one round can hold. With `horizon`,
     follow-up ends there: longer durations count as censored at it. The partition's last cell must
     have rows, so where the declared upper bound is far beyond them a horizon gives finer cells.
     Rows in which one of these is missing are left out.
@@ -189,7 +220,9 @@ def kaplan_meier(
     What leaves each node: one secure sum of the rows that leave and the events, by group, over the
     cells of the finest partition of time in which each group has the threshold of rows at the
     minimum of nodes, and no rows or not too few (ADR 15) at each other node. Times within one cell
-    count as tied at its end, as the result says; the rows censored within it count as at risk.
+    count as tied at its end, as the result says; the rows censored within it count as at risk to
+    its end, so the curve is the greatest that the pooled rows can have, and the least is beside it.
+    Confidence limits are those of the curve, and do not hold what a wide cell hides.
     Where every cell is one distinct time the result is that of lifelines on the pooled rows, to
     rounding (1e-12).
 
@@ -210,6 +243,7 @@ def kaplan_meier(
 
 def _curve(label: str, table: LifeTable, group: int, alpha: float) -> SurvivalCurve:
     filled = table.removed.any(axis=1)
+    wide = table.cells.widths[filled] > 1
     times = table.cells.times[filled]
     removed, observed = table.removed[filled, group], table.observed[filled, group]
     at_risk = table.at_risk[filled, group]
@@ -218,7 +252,9 @@ def _curve(label: str, table: LifeTable, group: int, alpha: float) -> SurvivalCu
         total = at_risk[:1] if len(times) else start
         times = np.concatenate([[0.0], times])
         removed, observed = np.concatenate([start, removed]), np.concatenate([start, observed])
-        at_risk = np.concatenate([total, at_risk])
+        at_risk, wide = np.concatenate([total, at_risk]), np.concatenate([[False], wide])
+    stayed = np.maximum(at_risk - np.where(wide, removed - observed, 0), 1)
+    least: Reals = np.cumprod(1.0 - observed / stayed, dtype=np.float64)
     with np.errstate(all="ignore"):
         survival: Reals = np.cumprod(1.0 - observed / np.maximum(at_risk, 1), dtype=np.float64)
         growth = observed / (at_risk * (at_risk - observed))
@@ -228,4 +264,12 @@ def _curve(label: str, table: LifeTable, group: int, alpha: float) -> SurvivalCu
         lower = np.exp(-np.exp(np.log(-log) - reach))
         upper = np.exp(-np.exp(np.log(-log) + reach))
     lower, upper = np.nan_to_num(lower, nan=1.0), np.nan_to_num(upper, nan=1.0)
-    return SurvivalCurve(label, times, removed, observed, at_risk, survival, lower, upper)
+    return SurvivalCurve(label, times, removed, observed, at_risk, survival, lower, upper, least)
+
+
+def _end_text(curve: SurvivalCurve) -> str:
+    """Survival at the last time, with its range where the two bounds differ."""
+    least, last = float(curve.survival_if_censored_first[-1]), float(curve.survival[-1])
+    if least == last:
+        return f"{format_numbers([last])[0]} at {curve.times[-1]:g}"
+    return f"{last:.3f} ({least:.3f} to {last:.3f}) at {curve.times[-1]:g}"

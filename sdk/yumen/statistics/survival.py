@@ -84,9 +84,10 @@ def time_grid(
     most: int = MAX_STEPS,
 ) -> TimeGrid:
     """Time from 0, or the duration's declared lower bound, to `horizon`, or its upper bound, in
-    steps of `resolution`: by default 1 for whole numbers. Raises `CallError` (`argument`) that says
-    what would pass."""
+    steps of `resolution`: by default 1 for whole numbers, or the least whole step with which at
+    most `most` steps are left. Raises `CallError` (`argument`) that says what would pass."""
     shown = rows.variables[duration].expr
+    asked = resolution is not None
     if resolution is None:
         if shown.kind is not Kind.INTEGER:
             raise CallError(
@@ -112,6 +113,8 @@ def time_grid(
                 f"`{duration}`, got `{horizon}`",
             )
         end = float(horizon)
+    if not asked:
+        resolution = max(1.0, math.ceil((end - start) / (most - 1)))
     steps = max(1, math.ceil((end - start) / resolution - 1e-9) + 1)
     if steps > most:
         least = math.ceil((end - start) / (most - 1) * 1e3) / 1e3
@@ -141,16 +144,24 @@ class TimeCells:
 
     def notes(self) -> list[str]:
         """What the partition does to the result, in words."""
+        steps = f"times rounded up to steps of {self.resolution:g}"
         if self.exact:
-            return [f"times in steps of {self.resolution:g}"]
-        wide = int((self.widths > 1).sum())
-        at = int(self.widths.argmax())
+            return [steps]
         return [
-            f"times in steps of {self.resolution:g}; {counted(wide, 'cell')} of "
-            f"{len(self.widths)} took several steps together for too few rows at a node, the "
-            f"widest from {self.starts[at]:g} to {self.times[at]:g}: times within a cell count as "
+            f"{steps}; {self.merged()} for too few rows at a node: times within a cell count as "
             "tied at its end; where the last one is wide, horizon= ends the follow-up before it"
         ]
+
+    def merged(self) -> str:
+        """How many cells are wide, and the widest, in words; empty where every cell is exact."""
+        if self.exact:
+            return ""
+        wide = int((self.widths > 1).sum())
+        at = int(self.widths.argmax())
+        return (
+            f"{counted(wide, 'cell')} of {len(self.widths)} took several steps together, the "
+            f"widest from {self.starts[at]:g} to {self.times[at]:g}"
+        )
 
 
 def time_cells(grid: TimeGrid, totals: Totals, tree: int = 0) -> TimeCells:
@@ -243,7 +254,7 @@ def axes(ax: Axes | None) -> Axes:
             "expected matplotlib for a plot, got none",
             remedy="pip install 'yumen[plot]'",
         ) from None
-    made: Any = pyplot.subplots()[1]
+    made: Any = pyplot.subplots(layout="constrained")[1]
     return made  # type: ignore[no-any-return]
 
 

@@ -189,8 +189,8 @@ def test_a_required_support_that_is_too_small_stops_the_job_before_anything_leav
             play.part(site, 0, "require", None, shares)
         assert caught.value.code == "too_few_rows"
         assert caught.value.message == (
-            "expected no or not too few rows of `rows` at each node, some at 3 nodes and the table's "
-            "threshold at 2, got fewer"
+            "expected no or not too few rows of `rows` at each node, some at 3 nodes and the "
+            "table's threshold at 2, got fewer"
         )
         assert site.state.part(play.job.spec.job_id, 0, "sum") is None
 

@@ -43,7 +43,7 @@ def test_groups_counts_and_quantiles_in_one_job() -> None:
     assert len(SOURCE.jobs) == jobs + 1
     assert result.columns == ["g", "n", "nx", "m", "m_error", "p", "p_error", "_nodes"]
     assert [row["g"] for row in result] == ["a", "b", "c"]
-    for row in list(result)[:2]:
+    for row in result.to_pandas().head(2).to_dict("records"):
         rows = FRAME[(FRAME["g"] == row["g"]) & (FRAME["age"] >= 20)]
         assert row["n"] == len(rows)
         assert row["nx"] == rows["x"].count()

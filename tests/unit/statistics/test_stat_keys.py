@@ -55,10 +55,10 @@ def computed(keys: Sequence[str | None], known: Sequence[str] = (), *, buckets: 
 def told(nodes: Sequence[Sequence[str | None]], *, buckets: int = 64) -> list[str]:
     parts = [computed(keys, buckets=buckets) for keys in nodes]
     flags = [local_flags(part.supports, RULES) for part in parts]
-    totals = np.sum(flags, axis=0, dtype=np.uint8)
+    totals = np.asarray(np.sum(flags, axis=0, dtype=np.uint8))
     keep = [agree_keep(totals, own, 3) for own in flags]
     values = sum(np.where(k[:, :1], p.values, 0.0) for k, p in zip(keep, parts, strict=True))
-    nodes_behind = np.sum(keep, axis=0, dtype=np.int64)
+    nodes_behind = np.asarray(np.sum(keep, axis=0, dtype=np.int64))
     return told_keys(Totals(nodes_behind, np.asarray(values)), SALT)
 
 
