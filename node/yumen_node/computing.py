@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from yumen_core.disclosure import DisclosureRules, local_flags, released, withhold
+from yumen_core.disclosure import (
+    DisclosureRules,
+    local_flags,
+    margin_flags,
+    margin_keep,
+    released,
+    withhold,
+)
 from yumen_core.disclosure.rules import Flags, Keep
 from yumen_core.errors import StateError
 from yumen_core.jobs.runs import StatisticRound
@@ -55,7 +62,12 @@ class ComputedQuery:
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
         if totals is None:
             raise ValueError("a query has one run")
-        return released(totals, self.flags, min_nodes)
+        margins = self.plan.layout.margins
+        if margins is None:
+            return released(totals, self.flags, min_nodes)
+        return margin_keep(
+            totals, self.flags, margins, participants=participants, min_nodes=min_nodes
+        )
 
     def values(self, keep: Keep) -> list[list[int]]:
         supports = [value.support for value in self.plan.layout.values]
@@ -109,7 +121,10 @@ class Computing:
         if isinstance(plan, Plan):
             dataset = self._dataset(job)
             cells = await asyncio.to_thread(dataset.cells, plan, timeout_s=self._timeout_s)
-            return ComputedQuery(plan, cells, local_flags(cells.supports, rules))
+            margins = plan.layout.margins
+            if margins is None:
+                return ComputedQuery(plan, cells, local_flags(cells.supports, rules))
+            return ComputedQuery(plan, cells, margin_flags(cells.supports, rules, margins))
         entry = next(entry for entry in job.asked.rounds if entry.named.name == name)
         rows = await self._rows_of(job, plan, rules)
         local = await asyncio.to_thread(

@@ -53,7 +53,8 @@ class Result:
     counts the groups that nobody stands behind, so that they have no row. `ciphertext_bytes` and
     `ciphertexts` are what the coordinator saw; `elapsed_s` is the time from the call to the
     decrypted answer. `measure_nodes`, where given, has the shape of `table` and holds the number
-    of nodes behind each value (0 = held back). `notes` say what else a reader should know.
+    of nodes behind each value (0 = held back). `notes` say what else a reader should know, such
+    as which values are lower bounds.
 
     Raises `CallError` where the two tables differ in shape.
 

@@ -143,6 +143,7 @@ class Session:
                 HeldBack(column, rows) for column, rows in released.held_back.items() if rows
             ),
             empty_cells=released.empty_cells,
+            notes=released.notes,
             ciphertext_bytes=outcome.ciphertext_bytes,
             ciphertexts=outcome.ciphertexts,
             elapsed_s=time.monotonic() - started,

@@ -143,6 +143,34 @@ def test_dates_are_grouped_and_compared_as_pooled(fed: yumen.Federation) -> None
     assert next(iter(result))["month"] == date(2023, 12, 1)
 
 
+def test_pairs_distinct_values_and_margins(fed: yumen.Federation) -> None:
+    pooled = pd.concat(FRAMES.values())
+    result = fed.query(
+        "SELECT CORR(chol, oldpeak) AS r, REGR_SLOPE(oldpeak, chol) AS b, "
+        "COUNT(DISTINCT city) AS cities FROM 心脏",
+        purpose="public-health",
+    )
+    (row,) = list(result)
+    pairs = pooled[["chol", "oldpeak"]].dropna()
+    np.testing.assert_allclose(row["r"], pairs.corr().iloc[0, 1], rtol=1e-9)
+    slope = np.polyfit(pairs["chol"], pairs["oldpeak"], 1)[0]
+    np.testing.assert_allclose(row["b"], slope, rtol=1e-9)
+    assert row["cities"] == 2
+    assert "COUNT(DISTINCT city) is a lower bound: of the 3 values" in repr(result)
+    rolled = fed.query(
+        'SELECT sick, "性别", GROUPING("性别") AS g, COUNT(*) AS n FROM 心脏 '
+        'GROUP BY ROLLUP(sick, "性别")',
+        purpose="public-health",
+    )
+    margins = {row["sick"]: row["n"] for row in rolled if row["g"] == 1}
+    assert margins == {**pooled.groupby("sick").size().to_dict(), None: len(pooled)}
+    # Each node has one patient of `Xining`, whom the total would tell of.
+    held = fed.query(
+        "SELECT city, COUNT(*) AS n FROM 心脏 GROUP BY ROLLUP(city)", purpose="public-health"
+    )
+    assert [row["city"] for row in held] == ["Dunhuang", "Lanzhou"]
+
+
 def test_a_city_of_one_patient_a_node_has_no_row(fed: yumen.Federation) -> None:
     result = fed.query(
         "SELECT city, COUNT(*) AS n FROM 心脏 GROUP BY city", purpose="public-health"

@@ -87,7 +87,7 @@ class Runs:
 
 def runs_of_query(plan: Plan) -> Runs:
     answer = AnswerShape.of_plan(plan)
-    return Runs((RunShape(QUERY_ROUND, 1, answer, flags=answer.supports),))
+    return Runs((RunShape(QUERY_ROUND, 1, answer, flags=plan.layout.flags),))
 
 
 def statistic_rounds(statistic: Statistic, plan: RowsPlan) -> tuple[StatisticRound, ...]:

@@ -19,7 +19,7 @@ from yumen_core.sql.temporal_render import render_moment
 
 
 def name_of(
-    expr: Expr, keys: tuple[Key, ...], asked: tuple[tuple[Function, Expr | None], ...]
+    expr: Expr, keys: tuple[Key, ...], asked: tuple[tuple[Function, tuple[Expr, ...]], ...]
 ) -> str:
     """SQL-like text of an expression; `asked[i]` is what `MeasureRef` i means."""
 
@@ -29,11 +29,16 @@ def name_of(
                 return column.name
             case Constant():
                 return _literal(node)
+            case KeyRef(index=index) if index >= len(keys):
+                return f"GROUPING({text(keys[index - len(keys)].expr)})"
             case KeyRef(index=index):
                 return text(keys[index].expr)
             case MeasureRef(index=index):
-                function, argument = asked[index]
-                return f"{function.upper()}({'*' if argument is None else text(argument)})"
+                function, arguments = asked[index]
+                listed = ", ".join(map(text, arguments)) or "*"
+                if function is Function.COUNT_DISTINCT:
+                    return f"COUNT(DISTINCT {listed})"
+                return f"{function.upper()}({listed})"
             case Apply():
                 return _applied(node, [text(arg) for arg in node.args])
         raise TypeError(f"no text of {type(node).__name__}")
@@ -44,7 +49,7 @@ def name_of(
 def describe(plan: Plan) -> str:
     """One paragraph: what is asked of which rows, by which groups, and how much is summed."""
     asked = tuple(
-        (measure.function, None if measure.argument is None else plan.arguments[measure.argument])
+        (measure.function, tuple(plan.arguments[index] for index in measure.arguments))
         for measure in plan.measures
     )
     wanted = ", ".join(name_of(output.expr, plan.keys, asked) for output in plan.outputs)
@@ -53,7 +58,10 @@ def describe(plan: Plan) -> str:
     if plan.where is not None:
         words.append(f"where {name_of(plan.where, plan.keys, asked)}")
     if plan.keys:
-        words.append("by " + ", ".join(name_of(key.expr, (), ()) for key in plan.keys))
+        names = [name_of(key.expr, (), ()) for key in plan.keys]
+        plain = len(names) - len(plan.layout.folds)
+        rolled = f"ROLLUP({', '.join(names[plain:])})"
+        words.append("by " + ", ".join([*names[:plain], *([rolled] if names[plain:] else [])]))
     values = len(plan.layout.values)
     words.append(f"({plan.layout.cells} cells of {values} summed values)")
     return " ".join(words)

@@ -134,7 +134,8 @@ class Apply(Expr):
 
 @dataclass(frozen=True)
 class KeyRef(Expr):
-    """The value of group key number `index` (from 0)."""
+    """The value of group key number `index` (from 0); counted on from the number of keys, whether
+    the row is a margin that leaves that key out (0 or 1)."""
 
     index: int
 

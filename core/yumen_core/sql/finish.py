@@ -15,10 +15,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from yumen_core.errors import CallError
+from yumen_core.sql.describe import name_of
 from yumen_core.sql.evaluate import Cell, evaluate, to_float
 from yumen_core.sql.expression import Apply, Expr, Kind, Op
 from yumen_core.sql.layout import leaves, measures_in
+from yumen_core.sql.moments import of_one, of_pair
 from yumen_core.sql.operators import EXACT_LIMIT
+from yumen_core.sql.pairs import SQUARES
 from yumen_core.sql.plan import Function, Measure, Ordering, Output, Plan, SumKind
 from yumen_core.sql.select import NODES_COLUMN
 
@@ -36,13 +39,15 @@ class Answer:
     `table` has the outputs in order, then `_nodes` (int64: nodes behind the row). `nodes` has the
     shape of `table` and counts the nodes behind each value, 0 where it was held back. `held_back`
     maps an output to the number of its values that were, where any was. `empty_cells` counts the
-    cells without a row: empty everywhere, or held back.
+    cells without a row: empty everywhere, or held back. `notes` say what a reader of the values
+    must know: which counts are lower bounds.
     """
 
     table: pa.Table
     nodes: pa.Table
     held_back: Mapping[str, int]
     empty_cells: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def finish(plan: Plan, nodes: Sequence[Sequence[int]], totals: Sequence[Sequence
         nodes=_counts({**behind, NODES_COLUMN: [row.nodes for row in kept]}),
         held_back={name: counts.count(0) for name, counts in behind.items() if 0 in counts},
         empty_cells=plan.layout.cells - len(rows),
+        notes=_notes(plan, rows),
     )
 
 
@@ -96,17 +102,50 @@ def _check_shape(
 
 
 def _row(plan: Plan, cell: int, nodes: Sequence[int], totals: Sequence[int]) -> _Row:
-    keys: list[Cell] = []
-    for key in reversed(plan.keys):
-        cell, position = divmod(cell, key.positions)
-        keys.append(key.value(position))
+    keys = _keys(plan, cell)
     values: list[Cell] = []
     behind: list[int | None] = []
     for measure in plan.measures:
+        if measure.function is Function.COUNT_DISTINCT:
+            behind.append(nodes[0])
+            values.append(sum(nodes[support] > 0 for support in measure.supports))
+            continue
         count = _common(nodes[support] for support in measure.supports)
         behind.append(count)
         values.append(_measure(plan, measure, totals) if count else None)
-    return _Row(nodes[0], tuple(reversed(keys)), tuple(values), tuple(behind))
+    return _Row(nodes[0], keys, tuple(values), tuple(behind))
+
+
+def _keys(plan: Plan, cell: int) -> tuple[Cell, ...]:
+    """The values of the keys, NULL for those that a margin leaves out; then, of each key, 1 where
+    it is left out (GROUPING)."""
+    size, left_out = plan.layout.details, 0
+    while cell >= size:
+        cell, size = cell - size, size // plan.layout.folds[left_out]
+        left_out += 1
+    shown = len(plan.keys) - left_out
+    keys: list[Cell] = []
+    for key in reversed(plan.keys[:shown]):
+        cell, position = divmod(cell, key.positions)
+        keys.append(key.value(position))
+    return (*reversed(keys), *[None] * left_out, *[0] * shown, *[1] * left_out)
+
+
+def _notes(plan: Plan, rows: Sequence[_Row]) -> tuple[str, ...]:
+    """Of each COUNT(DISTINCT) that leaves out a value of its domain: that it may be too low."""
+    notes = []
+    for index, measure in enumerate(plan.measures):
+        size = len(measure.supports)
+        if measure.function is Function.COUNT_DISTINCT and any(
+            row.measures[index] != size for row in rows
+        ):
+            argument = plan.arguments[measure.arguments[0]]
+            name = name_of(argument, plan.keys, ())
+            notes.append(
+                f"COUNT(DISTINCT {name}) is a lower bound: of the {size} values in the domain it "
+                "counts those with rows and nodes enough behind them"
+            )
+    return tuple(notes)
 
 
 def _common(counts: Iterable[int | None]) -> int | None:
@@ -121,12 +160,11 @@ def _common(counts: Iterable[int | None]) -> int | None:
 
 def _measure(plan: Plan, measure: Measure, totals: Sequence[int]) -> Cell:
     quantities = [_quantity(plan, value, totals[value]) for value in measure.values]
-    kind = Kind.INTEGER if measure.argument is None else plan.arguments[measure.argument].kind
     match measure.function:
         case Function.COUNT:
             return int(quantities[0])
         case Function.SUM:
-            total = quantities[0]
+            total, kind = quantities[0], plan.arguments[measure.arguments[0]].kind
             if kind is Kind.FLOAT:
                 return to_float(total)
             return int(total) if kind is Kind.INTEGER else total
@@ -134,10 +172,9 @@ def _measure(plan: Plan, measure: Measure, totals: Sequence[int]) -> Cell:
             count, total = quantities
             return to_float(total / count) if count else None
     resolutions = [_resolution(plan, value) for value in measure.values]
-    variance = _variance(quantities, resolutions)
-    if variance is None or measure.function is Function.VAR_SAMP:
-        return None if variance is None else to_float(variance)
-    return math.sqrt(to_float(variance))
+    if measure.function in SQUARES:
+        return of_pair(measure.function, quantities, resolutions)
+    return of_one(measure.function, quantities, resolutions)
 
 
 def _quantity(plan: Plan, index: int, total: int) -> Fraction:
@@ -151,20 +188,12 @@ def _resolution(plan: Plan, index: int) -> Fraction:
     rounded = value.argument is not None and plan.arguments[value.argument].kind is Kind.FLOAT
     if not rounded or value.kind is SumKind.COUNT:
         return Fraction(0)
-    return MAX_CONTRIBUTIONS * Fraction(2) ** value.exponent
+    return MAX_CONTRIBUTIONS * _addends(plan) * Fraction(2) ** value.exponent
 
 
-def _variance(quantities: Sequence[Fraction], resolutions: Sequence[Fraction]) -> Fraction | None:
-    """Sample variance in rationals: nothing cancels. A sum of squares around the mean below the
-    fixed point's resolution is 0, as it is where all values are one."""
-    count, total, squares = quantities
-    if count < 2:
-        return None
-    mean = total / count
-    centred = squares - total * mean
-    if centred <= resolutions[2] + 2 * abs(mean) * resolutions[1]:
-        return Fraction(0)
-    return centred / (count - 1)
+def _addends(plan: Plan) -> int:
+    """How many rounded sums of one node a cell adds up at most."""
+    return plan.layout.details if plan.layout.folds else 1
 
 
 def _nodes_behind(expr: Expr, row: _Row) -> int:

@@ -3,11 +3,12 @@
 `local_sql` groups by the keys as they are held and leaves the numbering of cells to `local_cells`:
 per group instead of per row. Sums of exact values are exact.
 
-A float argument whose variance is asked comes as count, mean and variance in one pass (Welford's
-updates, which lose about mean/deviation * 2**-53). `needs_centring` tells from the rows whether
-some cell's mean lies so far above its deviation that this could show; then the node asks again with
-`centred=True`, which sums around each cell's mean (two passes; Chan, Golub and LeVeque, "Algorithms
-for computing the sample variance", 1983). Both are shifted back in rationals, which cancel nothing.
+A float argument whose variance or covariance is asked comes as count, mean and (co)variance in one
+pass (Welford's updates, which lose about mean/deviation * 2**-53). `needs_centring` tells from the
+rows whether some cell's mean lies so far above its deviation that this could show; then the node
+asks again with `centred=True`, which sums around each cell's mean (two passes; Chan, Golub and
+LeVeque, "Algorithms for computing the sample variance", 1983). Both are shifted back in rationals,
+which cancel nothing (`floats`).
 """
 
 from __future__ import annotations
@@ -22,15 +23,25 @@ import numpy.typing as npt
 from yumen_core.errors import StateError
 from yumen_core.sql import operators
 from yumen_core.sql.expression import Apply, ColumnRef, Constant, Expr, Kind, Op
+from yumen_core.sql.floats import (
+    Factor,
+    as_double,
+    centre,
+    finite,
+    is_lossy,
+    mean,
+    moment,
+    moved,
+    products,
+    whole,
+)
 from yumen_core.sql.grouping import is_by_value
 from yumen_core.sql.joined_rows import joined_rows, row_name
-from yumen_core.sql.plan import Behind, Key, Plan, SumKind, Value
+from yumen_core.sql.plan import Behind, Key, Layout, Plan, SumKind, Value
 from yumen_core.sql.render import render, render_key
 
 # No published column name starts with a space.
 _CENTRE_TABLE = '" centres"'
-# Mean over deviation beyond which one pass is not trusted: 1e3 loses 3 of 16 digits.
-_TRUSTED_RATIO = 1_000.0
 
 
 @dataclass(frozen=True)
@@ -64,14 +75,11 @@ def local_sql(
     selected = ", ".join([*keys, *query.columns])
     if not (centred and query.spread):
         return f"SELECT {selected} FROM {source}{where}{group}"  # noqa: S608
-    joined = [_join_key(plan, at) for at in range(len(keys))]
-    means = [
-        f"avg({render(plan.arguments[argument])}) AS {_centre(argument)}"
-        for argument in query.spread
-    ]
-    names = [f"{text} AS {_joined(at)}" for at, text in enumerate(joined)]
+    told = [_join_key(plan, at) for at in range(len(keys))]
+    means = [f"{mean(plan.arguments[index])} AS {centre(index)}" for index in query.spread]
+    names = [f"{text} AS {_joined(at)}" for at, text in enumerate(told)]
     inner = f"SELECT {', '.join([*names, *means])} FROM {source}{where}{group}"  # noqa: S608
-    on = " AND ".join(f"{text} = {_joined(at)}" for at, text in enumerate(joined)) or "TRUE"
+    on = " AND ".join(f"{text} = {_joined(at)}" for at, text in enumerate(told)) or "TRUE"
     return (
         f"WITH {_CENTRE_TABLE} AS MATERIALIZED ({inner}) "  # noqa: S608
         f"SELECT {selected} FROM {source} JOIN {_CENTRE_TABLE} ON {on}{where}{group}"
@@ -93,7 +101,7 @@ def local_cells(
     """
     query = _Query(plan, centred)
     cells = plan.layout.cells
-    supports = np.zeros((cells, plan.layout.supports), dtype=np.int64)
+    parts = np.zeros((cells, len(query.counted)), dtype=np.int64)
     values = [[0] * len(plan.layout.values) for _ in range(cells)]
     numbering = _Numbering(plan)
     for row in rows:
@@ -101,9 +109,23 @@ def local_cells(
         if cell is None:
             continue
         raw = row[len(plan.keys) :]
-        supports[cell] = query.supports(raw)
+        parts[cell] = query.parts(raw)
         values[cell] = query.values(raw)
-    return LocalCells(supports, values)
+    _fold(plan.layout, parts, values)
+    return LocalCells(query.supports(parts), values)
+
+
+def _fold(layout: Layout, parts: npt.NDArray[np.int64], values: list[list[int]]) -> None:
+    """Add up the margins, each level from the level before. Distinct rows of a joined table would
+    not add up: no plan has both."""
+    start, size = 0, layout.details
+    for fold in layout.folds:
+        after = start + size
+        for at in range(size):
+            cell, margin = start + at, after + at // fold
+            parts[margin] += parts[cell]
+            values[margin] = [a + b for a, b in zip(values[margin], values[cell], strict=True)]
+        start, size = after, size // fold
 
 
 def key_places(key: Key) -> dict[object, int]:
@@ -143,38 +165,34 @@ class _Query:
         self._plan = plan
         self._centred = centred
         self.columns: list[str] = []
-        self.spread = sorted(
-            {
-                value.argument
-                for value in plan.layout.values
-                if value.argument is not None
-                and value.kind is SumKind.SQUARES
-                and plan.arguments[value.argument].kind is Kind.FLOAT
-            }
-        )
+        self.spread = _spread(plan)
         self._rows = self._column("count(*)")
         self._supports = [
             [unit for part in (None, *support.parts) for unit in self._units(part)]
             for support in plan.layout.support_parts
         ]
+        self.counted = sorted({at for units in self._supports for unit in units for at in unit})
         self._sources = [self._sources_of(value) for value in plan.layout.values]
 
     def is_lossy(self, raw: Sequence[object]) -> bool:
         """Whether some mean is far above its deviation (one pass, not centred)."""
         for argument in self.spread:
-            mean, count, variance = (raw[at] for at in self._spread_columns(argument))
-            if not isinstance(mean, float) or not isinstance(variance, float):
-                continue
-            # Where all values are one, the mean's rounding would differ between nodes.
-            if _whole(count) > 1 and mean * mean > _TRUSTED_RATIO**2 * variance:
+            if is_lossy([raw[at] for at in self._spread_columns(argument)]):
                 return True
         return False
 
-    def supports(self, raw: Sequence[object]) -> list[int]:
-        """Rows behind each support, from one row of raw sums."""
-        return [
-            min(sum(_whole(raw[at]) for at in unit) for unit in units) for units in self._supports
+    def parts(self, raw: Sequence[object]) -> list[int]:
+        """The counts that supports are made of (`counted`), from one row of raw sums."""
+        return [whole(raw[at]) for at in self.counted]
+
+    def supports(self, parts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows behind each support, int64[cells, supports], from the parts of each cell."""
+        places = {column: at for at, column in enumerate(self.counted)}
+        least = [
+            np.min([parts[:, [places[at] for at in unit]].sum(axis=1) for unit in units], axis=0)
+            for units in self._supports
         ]
+        return np.stack(least, axis=1)
 
     def values(self, raw: Sequence[object]) -> list[int]:
         """The layout's integers, from one row of raw sums."""
@@ -184,14 +202,36 @@ class _Query:
         ]
 
     def _value(self, value: Value, raw: Sequence[object]) -> int:
-        if len(raw) == 1 and not isinstance(raw[0], float):
-            number = _whole(raw[0])
+        if self._is_exact(value):
+            number = whole(raw[0])
         else:
-            number = round(_rational(value.kind, raw) / Fraction(2) ** value.exponent)
+            number = round(self._rational(value, raw) / Fraction(2) ** value.exponent)
         low, bits = (-(1 << value.bits - 1), value.bits - 1) if value.signed else (0, value.bits)
         if not low <= number < 1 << bits:
             raise StateError("data_source", "a sum is beyond what the table's bounds allow")
         return number
+
+    def _is_exact(self, value: Value) -> bool:
+        if value.argument is None or value.kind is SumKind.COUNT:
+            return True
+        if value.kind is SumKind.PRODUCTS:
+            return False
+        return self._plan.arguments[value.argument].kind is not Kind.FLOAT
+
+    def _rational(self, value: Value, raw: Sequence[object]) -> Fraction:
+        if len(raw) == 1:
+            return finite(raw[0])
+        if value.other is None:
+            return moment(value.kind, raw)
+        width = (len(raw) - 1) // 2
+        assert value.argument is not None
+        first, second = (self._plan.arguments[at] for at in (value.argument, value.other))
+        return products(
+            Factor.of(first, raw[:width]),
+            Factor.of(second, raw[width:-1]),
+            raw[-1],
+            centred=self._centred,
+        )
 
     def _column(self, text: str) -> int:
         if text not in self.columns:
@@ -201,14 +241,14 @@ class _Query:
     def _units(self, part: tuple[int, Behind] | None) -> Iterator[list[int]]:
         """What is counted for a part of a support, each as columns to add up: the rows, and the
         rows of each joined table among them, each of these once. Without a part, of the cell."""
+        condition = "TRUE"
         if part is None:
             yield [self._rows]
         else:
-            argument, count = self._plan.arguments[part[0]], _count_not_zero
-            if part[1] is Behind.NOT_NULL:
-                count = _count
+            argument, behind = self._plan.arguments[part[0]], part[1]
+            count = _count if behind is Behind.NOT_NULL else _count_not_zero
             yield [self._column(count(argument))]
-        condition = "TRUE" if part is None else _present(self._plan.arguments[part[0]], part[1])
+            condition = _present(argument, behind)
         for at, join in enumerate(self._plan.joins, start=1):
             met = row_name(at)
             unit = [self._column(f"count(DISTINCT {met}) FILTER (WHERE {condition})")]
@@ -223,7 +263,11 @@ class _Query:
         argument = self._plan.arguments[value.argument]
         if value.kind is SumKind.COUNT:
             return [self._column(_count(argument))]
-        if value.argument in self.spread:
+        if value.other is not None:
+            factors = (value.argument, value.other)
+            columns = [at for index in factors for at in self._factor_columns(index)]
+            return [*columns, self._column(self._joint(*factors))]
+        if value.argument in self.spread and argument.kind is Kind.FLOAT:
             return self._spread_columns(value.argument)
         if argument.kind is Kind.FLOAT:
             return [self._column(f"fsum({render(argument)})")]
@@ -235,15 +279,41 @@ class _Query:
     def _spread_columns(self, index: int) -> list[int]:
         """Mean, count and variance; or centre, count and both sums around it."""
         argument = self._plan.arguments[index]
-        text = render(argument)
         if not self._centred:
+            text = as_double(argument)
             texts = [f"avg({text})", _count(argument), f"var_pop({text})"]
         else:
-            centre = _centre(index)
-            moved = f"({text} - {centre})"
-            texts = [f"any_value({centre})", _count(argument), f"sum({moved})"]
-            texts.append(f"sum({moved} * {moved})")
+            apart = moved(argument, index)
+            texts = [f"any_value({centre(index)})", _count(argument), f"sum({apart})"]
+            texts.append(f"sum({apart} * {apart})")
         return [self._column(entry) for entry in texts]
+
+    def _factor_columns(self, index: int) -> list[int]:
+        """A factor's moments, and its sum where that is exact."""
+        argument = self._plan.arguments[index]
+        # A float's place is filled, so that both factors have one width.
+        exact = _count(argument) if argument.kind is Kind.FLOAT else _sum(argument)
+        return [*self._spread_columns(index), self._column(exact)]
+
+    def _joint(self, first: int, second: int) -> str:
+        """Covariance; or the sum of products around the centres."""
+        one, other = self._plan.arguments[first], self._plan.arguments[second]
+        if self._centred:
+            return f"sum({moved(one, first)} * {moved(other, second)})"
+        return f"covar_pop({as_double(one)}, {as_double(other)})"
+
+
+def _spread(plan: Plan) -> list[int]:
+    """The arguments whose spread is measured in floats: squared floats, factors of products."""
+    found: set[int] = set()
+    for value in plan.layout.values:
+        if value.argument is None:
+            continue
+        if value.other is not None:
+            found |= {value.argument, value.other}
+        elif value.kind is SumKind.SQUARES and plan.arguments[value.argument].kind is Kind.FLOAT:
+            found.add(value.argument)
+    return sorted(found)
 
 
 def _count(argument: Expr) -> str:
@@ -290,10 +360,6 @@ def _choice(argument: Expr) -> tuple[str, object, object] | None:
     return render(when), value.value, otherwise.value
 
 
-def _centre(argument: int) -> str:
-    return f'" centre {argument}"'
-
-
 def _joined(at: int) -> str:
     return f'" key {at}"'
 
@@ -308,33 +374,3 @@ def _join_key(plan: Plan, at: int) -> str:
     if is_by_value(key.expr):
         absent = max(int(value) for value in key.domain) + 1
     return f"coalesce(CAST({text} AS HUGEINT), {absent})"
-
-
-def _whole(value: object) -> int:
-    if value is None:
-        return 0
-    if not isinstance(value, int):
-        raise StateError("data_source", "the database gave a sum that is no whole number")
-    return value
-
-
-def _rational(kind: SumKind, raw: Sequence[object]) -> Fraction:
-    """A float argument's sum, or sum of squares, from its raw sums (`_spread_columns`)."""
-    if len(raw) == 1:
-        return _finite(raw[0])
-    centre, count = _finite(raw[0]), _whole(raw[1])
-    moved, squares = Fraction(0), count * _finite(raw[2])
-    if len(raw) == 4:
-        moved, squares = _finite(raw[2]), _finite(raw[3])
-    if kind is SumKind.SUM:
-        return count * centre + moved
-    return squares + 2 * centre * moved + count * centre * centre
-
-
-def _finite(value: object) -> Fraction:
-    if value is None:
-        return Fraction(0)
-    try:
-        return Fraction(float(str(value)))
-    except (ValueError, OverflowError):
-        raise StateError("data_source", "the database gave a sum that is not finite") from None

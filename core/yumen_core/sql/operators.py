@@ -143,6 +143,11 @@ def is_null(arg: Expr) -> Apply:
     return Apply(Kind.BOOLEAN, 0, None, False, Op.IS_NULL, (arg,))
 
 
+def present(arg: Expr) -> Apply:
+    """`arg` IS NOT NULL."""
+    return connect(Op.NOT, [is_null(arg)])
+
+
 def connect(op: Op, args: Sequence[Expr]) -> Apply:
     """AND, OR (two or more arguments) or NOT (one)."""
     for position, arg in enumerate(args):

@@ -14,30 +14,42 @@ from functools import cached_property
 
 from yumen_core import canonical
 from yumen_core.canonical import Json
+from yumen_core.disclosure import FLAGS_OF_A_MARGIN, Margins
 from yumen_core.sql.expression import ColumnRef, Expr, to_json, walk
 from yumen_core.sql.grouping import exact_column, exact_columns
 from yumen_core.sql.schema import Column, DomainValue, TableSchema
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 ROWS_BITS = 40
 MAX_ROWS = (1 << ROWS_BITS) - 1
 
 
 class Function(StrEnum):
     COUNT = "count"
+    COUNT_DISTINCT = "count_distinct"
     SUM = "sum"
     AVG = "avg"
     VAR_SAMP = "var_samp"
     STDDEV_SAMP = "stddev_samp"
+    VAR_POP = "var_pop"
+    STDDEV_POP = "stddev_pop"
+    COVAR_SAMP = "covar_samp"
+    COVAR_POP = "covar_pop"
+    CORR = "corr"
+    REGR_SLOPE = "regr_slope"
+    REGR_INTERCEPT = "regr_intercept"
+    REGR_R2 = "regr_r2"
 
 
 class SumKind(StrEnum):
-    """What one summed value is: rows; rows where e is not null; sum of e; sum of e squared."""
+    """What one summed value is: rows; rows where e is not null; sum of e; sum of e squared; sum of
+    e times another expression."""
 
     ROWS = "rows"
     COUNT = "count"
     SUM = "sum"
     SQUARES = "squares"
+    PRODUCTS = "products"
 
 
 class Behind(StrEnum):
@@ -52,7 +64,8 @@ class Value:
     """One summed value of a cell: an integer of at most `bits` bits at each node.
 
     The quantity is integer * 10**-scale * 2**exponent. `argument` numbers `Plan.arguments`
-    (None for rows); `support` numbers `Layout.supports`. A signed value lies in
+    (None for rows), `other` the second factor of products; the two are NULL on the same rows.
+    `support` numbers `Layout.supports`. A signed value lies in
     [-2**(bits-1), 2**(bits-1)), an unsigned one in [0, 2**bits).
     """
 
@@ -63,6 +76,7 @@ class Value:
     signed: bool
     scale: int = 0
     exponent: int = 0
+    other: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,16 +93,50 @@ class Support:
 class Layout:
     """What a node contributes: for each of `cells`, one integer per value, in order.
 
-    `support_parts` describes the supports; support 0 is the rows of the cell.
+    `support_parts` describes the supports; support 0 is the rows of the cell. With `folds` the
+    cells are those of all keys, then level after level of margins (GROUP BY ROLLUP): each fold is
+    the number of positions of the key that the level leaves out, the last key first.
     """
 
     cells: int
     support_parts: tuple[Support, ...]
     values: tuple[Value, ...]
+    folds: tuple[int, ...] = ()
 
     @property
     def supports(self) -> int:
         return len(self.support_parts)
+
+    @property
+    def flags(self) -> int:
+        """Flags of a cell in the support round."""
+        return self.supports * (FLAGS_OF_A_MARGIN if self.folds else 1)
+
+    @cached_property
+    def details(self) -> int:
+        """The cells of all keys."""
+        product, sizes = 1, 1
+        for fold in reversed(self.folds):
+            product *= fold
+            sizes += product
+        return self.cells * product // sizes
+
+    @cached_property
+    def margins(self) -> Margins | None:
+        """The shape of the margins, None without."""
+        if not self.folds:
+            return None
+        summed = {value.support for value in self.values}
+        tight = {at for at in range(self.supports) if self._is_tight(at)}
+        return Margins(self.details, self.folds, frozenset(summed), frozenset(tight))
+
+    def _is_tight(self, support: int) -> bool:
+        """Whether no value on this support takes anything from a row that it does not count."""
+        parts = self.support_parts[support].parts
+        arguments = {value.argument for value in self.values if value.support == support}
+        if not parts or not arguments:
+            return True
+        return len(arguments) == 1 and parts == ((*arguments, Behind.NOT_NULL),)
 
 
 @dataclass(frozen=True)
@@ -97,7 +145,7 @@ class Key:
 
     A cell's number is the mixed-radix number of its key positions, the first key most significant;
     NULL comes last among the positions of its key. Dates and timestamps are in a domain as the
-    whole numbers of `temporal`.
+    whole numbers of `temporal`. Margins come after all of these (`Layout`).
     """
 
     expr: Expr
@@ -114,10 +162,12 @@ class Key:
 
 @dataclass(frozen=True)
 class Measure:
-    """One aggregate: `values` and `supports` number the layout's."""
+    """One aggregate: `values` and `supports` number the layout's, `arguments` the plan's, in the
+    order written (none for rows). COUNT(DISTINCT) has no values and one support per value of its
+    domain."""
 
     function: Function
-    argument: int | None
+    arguments: tuple[int, ...]
     values: tuple[int, ...]
     supports: tuple[int, ...]
 
@@ -204,16 +254,16 @@ class Plan:
             nodes = (node for expr in exprs for node in walk(expr) if isinstance(node, ColumnRef))
             return frozenset(node.column.name for node in nodes if node.source in sources)
 
-        keys = [key.expr for key in self.keys]
-        exact = exact_columns(keys)
-        banded = [expr for expr in keys if exact_column(expr) is None]
+        told = self._told_apart
+        exact = exact_columns(told)
+        banded = [expr for expr in told if exact_column(expr) is None]
         filters = names([] if self.where is None else [self.where])
         for at, join in enumerate(self.joins, start=1):
             filters |= names(before for before, _ in join.on)
             if at in sources:
                 filters |= {column.name for _, column in join.on}
-        columns = names([*keys, *self.arguments]) | filters
-        return Touched(columns, filters, names(keys) & exact, names(banded))
+        columns = names([*told, *self.arguments]) | filters
+        return Touched(columns, filters, names(told) & exact, names(banded))
 
     @property
     def grouped(self) -> bool:
@@ -226,14 +276,24 @@ class Plan:
 
     @property
     def group_by(self) -> frozenset[str]:
-        """Columns of the table that are group keys by their exact value."""
+        """Columns of the table that are told apart by their exact value: group keys, and what
+        COUNT(DISTINCT) counts."""
         return self.touched(self.table).group_by
 
     @property
     def group_bands(self) -> frozenset[str]:
-        """Columns of the table that are grouped in bands: in a CASE, a condition, or by parts of a
-        date."""
+        """Columns of the table that are told apart in bands: in a CASE, a condition, or by parts of
+        a date."""
         return self.touched(self.table).group_bands
+
+    @property
+    def _told_apart(self) -> list[Expr]:
+        counted = [
+            self.arguments[measure.arguments[0]]
+            for measure in self.measures
+            if measure.function is Function.COUNT_DISTINCT
+        ]
+        return [*(key.expr for key in self.keys), *counted]
 
     @property
     def filters(self) -> frozenset[str]:
@@ -286,7 +346,7 @@ def _join_json(join: Join) -> Json:
 def _measure_json(measure: Measure) -> Json:
     return [
         measure.function.value,
-        measure.argument,
+        list(measure.arguments),
         list(measure.values),
         list(measure.supports),
     ]
@@ -295,6 +355,7 @@ def _measure_json(measure: Measure) -> Json:
 def _layout_json(layout: Layout) -> dict[str, Json]:
     return {
         "cells": layout.cells,
+        "folds": list(layout.folds),
         "supports": [
             [[argument, behind.value] for argument, behind in support.parts]
             for support in layout.support_parts
@@ -308,6 +369,7 @@ def _layout_json(layout: Layout) -> dict[str, Json]:
                 value.signed,
                 value.scale,
                 value.exponent,
+                value.other,
             ]
             for value in layout.values
         ],

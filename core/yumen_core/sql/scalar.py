@@ -23,9 +23,9 @@ from yumen_core.sql.temporal_syntax import read_temporal
 SUPPORTED = (
     "expressions are made of columns, literals, + - * /, comparisons, AND, OR, NOT, IN, BETWEEN, "
     "LIKE, IS NULL, CASE, ABS, EXTRACT, DATE_TRUNC, DATE_DIFF, CAST and INTERVAL, "
-    "aggregates are COUNT, SUM, AVG, VAR_SAMP and STDDEV_SAMP"
+    "aggregates are COUNT, SUM, AVG, VAR_SAMP, VAR_POP, STDDEV_SAMP, STDDEV_POP, COVAR_SAMP, "
+    "COVAR_POP, CORR, REGR_SLOPE, REGR_INTERCEPT and REGR_R2"
 )
-FUNCTIONS = ("COUNT", "SUM", "AVG", "VAR_SAMP", "STDDEV_SAMP", "ABS", *TEMPORAL_FUNCTIONS)
 _BANDING = ("FLOOR", "CEIL", "CEILING", "ROUND", "TRUNC", "MOD", "WIDTH_BUCKET")
 AGGREGATES: dict[type[exp.Expr], Function] = {
     exp.Count: Function.COUNT,
@@ -34,7 +34,20 @@ AGGREGATES: dict[type[exp.Expr], Function] = {
     exp.Variance: Function.VAR_SAMP,
     exp.Stddev: Function.STDDEV_SAMP,
     exp.StddevSamp: Function.STDDEV_SAMP,
+    exp.VariancePop: Function.VAR_POP,
+    exp.StddevPop: Function.STDDEV_POP,
+    exp.CovarSamp: Function.COVAR_SAMP,
+    exp.CovarPop: Function.COVAR_POP,
+    exp.Corr: Function.CORR,
+    exp.RegrSlope: Function.REGR_SLOPE,
+    exp.RegrIntercept: Function.REGR_INTERCEPT,
+    exp.RegrR2: Function.REGR_R2,
 }
+FUNCTIONS = (
+    *dict.fromkeys(function.upper() for function in AGGREGATES.values()),
+    "ABS",
+    *TEMPORAL_FUNCTIONS,
+)
 _ARITHMETIC: dict[type[exp.Expr], Op] = {
     exp.Add: Op.ADD,
     exp.Sub: Op.SUB,

@@ -15,11 +15,12 @@ from sqlglot import exp
 from yumen_core.errors import CallError
 from yumen_core.sql import operators
 from yumen_core.sql.describe import name_of
-from yumen_core.sql.expression import Constant, Expr, Kind, MeasureRef
+from yumen_core.sql.expression import Constant, Expr, KeyRef, Kind, MeasureRef
 from yumen_core.sql.from_clause import FromReader
 from yumen_core.sql.keys import key_of, key_ref
-from yumen_core.sql.layout import build_layout, check_summable
+from yumen_core.sql.layout import Asked, build_layout, check_summable
 from yumen_core.sql.operators import TypeFault
+from yumen_core.sql.pairs import SQUARES
 from yumen_core.sql.plan import Function, Key, Ordering, Output, Plan
 from yumen_core.sql.relation import Scope, both
 from yumen_core.sql.rows import (
@@ -39,6 +40,14 @@ MAX_AGGREGATES = 100
 NODES_COLUMN = "_nodes"
 _MAX_LIMIT = 1 << 63
 _MAX_LIMIT_DIGITS = 19
+_NO_CUBE = (
+    "GROUP BY takes keys and one ROLLUP of keys; margins that overlap, as those of CUBE and "
+    "GROUPING SETS do, can be subtracted down to few rows"
+)
+_NO_ROLLUP_OF_JOINS = (
+    "GROUP BY takes no ROLLUP over a JOIN: a row of a joined table can stand behind several cells, "
+    "so that the rows behind a margin are no sum over its cells"
+)
 
 
 def parse(sql: str, catalogue: Mapping[str, TableSchema]) -> Plan:
@@ -111,9 +120,11 @@ class _OutputReader(Reader):
         self._rows = rows
         self.keys: tuple[Key, ...] = ()
         self.aliases: dict[str, Expr] = {}
-        self.asked: list[tuple[Function, Expr | None]] = []
+        self.asked: list[Asked] = []
 
     def read(self, node: exp.Expr) -> Expr:
+        if isinstance(node, exp.Grouping):
+            return self._grouping(node)
         key = self._key(node)
         return super().read(node) if key is None else key
 
@@ -128,43 +139,66 @@ class _OutputReader(Reader):
         raise self.source.unsupported(node, "put it in GROUP BY or inside an aggregate")
 
     def aggregate(self, node: exp.Expr, function: Function) -> Expr:
-        only(self.source, node, "this")
-        if node.this is None:
-            raise self.source.unsupported(node, f"{function.upper()} takes one expression")
-        if isinstance(node.this, exp.Star):
-            only(self.source, node.this)
-            if function is not Function.COUNT:
-                raise self.source.unsupported(node, f"{function.upper()} takes one expression")
-            return self._measure(function, None)
-        argument = self._rows.read(node.this)
-        if argument.kind is Kind.NULL:
+        only(self.source, node, "this", "expression")
+        if function is Function.COUNT and isinstance(node.this, exp.Distinct):
+            only(self.source, node.this, "expressions")
+            function = Function.COUNT_DISTINCT
+        parts = self._parts(node, function)
+        arguments = tuple(self._rows.read(part) for part in parts)
+        if any(argument.kind is Kind.NULL for argument in arguments):
             raise self.source.unsupported(node, "an aggregate of NULL has no value")
-        if function is Function.COUNT and isinstance(argument, Constant):
-            return self._measure(function, None)
+        if function is Function.COUNT and any(isinstance(entry, Constant) for entry in arguments):
+            return self._measure(function, ())
         try:
-            check_summable(function, argument)
+            check_summable(function, arguments)
         except TypeFault as fault:
-            place = self.source.place(node.this)
-            what = "cannot be summed" if argument.kind.numeric else "cannot be used here"
+            at = node if fault.part is None else parts[fault.part]
+            numeric = all(argument.kind.numeric for argument in arguments)
+            if function is Function.COUNT_DISTINCT:
+                raise self.source.unsupported(at, fault.message) from None
+            what = "cannot be summed" if numeric else "cannot be used here"
             reason = f"{what}: {fault.message}"
-            raise self.source.refuse("sql_type", place, reason) from None
-        if len(self.asked) >= MAX_AGGREGATES and (function, argument) not in self.asked:
+            raise self.source.refuse("sql_type", self.source.place(at), reason) from None
+        if len(self.asked) >= MAX_AGGREGATES and (function, arguments) not in self.asked:
             place = self.source.place(node)
             raise self.source.refuse(
                 "sql_too_large", place, f"expected at most {MAX_AGGREGATES} different aggregates"
             )
-        return self._measure(function, argument)
+        return self._measure(function, arguments)
 
-    def _measure(self, function: Function, argument: Expr | None) -> MeasureRef:
-        entry = (function, argument)
+    def _parts(self, node: exp.Expr, function: Function) -> list[exp.Expr]:
+        """What an aggregate is of, in the order written; nothing for COUNT(*)."""
+        parts = [part for part in (node.this, node.args.get("expression")) if part is not None]
+        if function is Function.COUNT_DISTINCT:
+            parts = node.this.expressions
+        if function is Function.COUNT and len(parts) == 1 and isinstance(parts[0], exp.Star):
+            only(self.source, parts[0])
+            return []
+        wanted = 2 if function in SQUARES else 1
+        if len(parts) != wanted or any(isinstance(part, exp.Star) for part in parts):
+            count = "two expressions, y before x" if wanted == 2 else "one expression"
+            name = "COUNT" if function is Function.COUNT_DISTINCT else function.upper()
+            raise self.source.unsupported(node, f"{name} takes {count}")
+        return parts
+
+    def _measure(self, function: Function, arguments: tuple[Expr, ...]) -> MeasureRef:
+        entry = (function, arguments)
         if entry not in self.asked:
             self.asked.append(entry)
         kind, scale = Kind.FLOAT, 0
-        if function is Function.COUNT:
+        if function in (Function.COUNT, Function.COUNT_DISTINCT):
             kind = Kind.INTEGER
-        elif function is Function.SUM and argument is not None:
-            kind, scale = argument.kind, argument.scale
+        elif function is Function.SUM:
+            kind, scale = arguments[0].kind, arguments[0].scale
         return MeasureRef(kind, scale, None, True, self.asked.index(entry))
+
+    def _grouping(self, node: exp.Grouping) -> Expr:
+        """Whether a row leaves a key out: 1 in its margins, else 0."""
+        only(self.source, node, "expressions")
+        found = self._key(node.expressions[0]) if len(node.expressions) == 1 else None
+        if not isinstance(found, KeyRef):
+            raise self.source.unsupported(node, "GROUPING takes one key of GROUP BY")
+        return KeyRef(Kind.INTEGER, 0, None, False, len(self.keys) + found.index)
 
     def _key(self, node: exp.Expr) -> Expr | None:
         """The group key that `node` writes out, if it does."""
@@ -191,7 +225,7 @@ class _Builder:
 
     def plan(self) -> Plan:
         where = both(self._scope.where, self._condition("where", self._rows))
-        keys = self._keys()
+        keys, folds = self._keys()
         self._released.keys = keys
         outputs = self._outputs()
         having = self._condition("having", self._released)
@@ -201,11 +235,14 @@ class _Builder:
             place = self._source.select_word(self._select)
             reason = "is not supported without an aggregate: no row leaves a node"
             raise self._source.refuse("sql_unsupported", place, reason)
-        cells = math.prod(key.positions for key in keys)
+        cells = level = math.prod(key.positions for key in keys)
+        for fold in folds:
+            level //= fold
+            cells += level
         exprs = [output.expr for output in outputs] + [entry.expr for entry in order]
         if having is not None:
             exprs.append(having)
-        layout, arguments, measures = build_layout(cells, asked, exprs)
+        layout, arguments, measures = build_layout(cells, asked, exprs, folds)
         self._check_size(keys, cells, max(len(layout.values), layout.supports))
         return Plan(
             schema=self._scope.schema,
@@ -229,10 +266,11 @@ class _Builder:
         only(self._source, clause, "this")
         return reader.condition(clause.this, part.upper())
 
-    def _keys(self) -> tuple[Key, ...]:
+    def _keys(self) -> tuple[tuple[Key, ...], tuple[int, ...]]:
+        """The keys, those of ROLLUP last, and the folds of `Layout`."""
         group = self._select.args.get("group")
         if group is None:
-            return ()
+            return (), ()
         for name, value in group.args.items():
             if value and name != "expressions":
                 place = self._source.word("ALL", "ROLLUP", "CUBE", "GROUPING")
@@ -240,21 +278,40 @@ class _Builder:
                 raise self._source.refuse(
                     "sql_unsupported", place or self._source.place(group), reason
                 )
-        keys: list[Key] = []
-        for node in group.expressions:
-            written = self._meant(node)
-            if written.find(*AGGREGATES) is not None:
-                raise self._source.unsupported(node, "GROUP BY takes no aggregate")
-            expr = self._rows.read(written)
-            try:
-                key = key_of(expr)
-            except TypeFault as fault:
-                place = self._source.place(node)
-                reason = f"cannot be grouped by: {fault.message}"
-                raise self._source.refuse("sql_unsupported", place, reason) from None
-            if key not in keys:
-                keys.append(key)
-        return tuple(keys)
+        rollups = [node for node in group.expressions if isinstance(node, exp.Rollup)]
+        if not rollups:
+            return tuple(dict.fromkeys(map(self._key, group.expressions))), ()
+        only(self._source, rollups[0], "expressions")
+        if self._scope.joins:
+            raise self._refused_grouping("ROLLUP", _NO_ROLLUP_OF_JOINS)
+        if len(rollups) > 1 or not rollups[0].expressions:
+            raise self._refused_grouping("ROLLUP", "GROUP BY takes one ROLLUP, of one key or more")
+        plain = [self._key(node) for node in group.expressions if node is not rollups[0]]
+        rolled = [self._key(node) for node in rollups[0].expressions]
+        keys = (*plain, *rolled)
+        if len(set(keys)) < len(keys):
+            raise self._refused_grouping("ROLLUP", "GROUP BY with ROLLUP takes each key once")
+        return keys, tuple(key.positions for key in reversed(rolled))
+
+    def _key(self, node: exp.Expr) -> Key:
+        if isinstance(node, exp.Cube | exp.GroupingSets | exp.Tuple):
+            word = "CUBE" if isinstance(node, exp.Cube) else "GROUPING"
+            raise self._refused_grouping(word if not isinstance(node, exp.Tuple) else "", _NO_CUBE)
+        written = self._meant(node)
+        if written.find(*AGGREGATES) is not None:
+            raise self._source.unsupported(node, "GROUP BY takes no aggregate")
+        expr = self._rows.read(written)
+        try:
+            return key_of(expr)
+        except TypeFault as fault:
+            place = self._source.place(node)
+            reason = f"cannot be grouped by: {fault.message}"
+            raise self._source.refuse("sql_unsupported", place, reason) from None
+
+    def _refused_grouping(self, word: str, reason: str) -> CallError:
+        group = self._select.args["group"]
+        place = self._source.word(word) or self._source.place(group)
+        return self._source.refuse("sql_unsupported", place, f"is not supported: {reason}")
 
     def _meant(self, node: exp.Expr) -> exp.Expr:
         """What a GROUP BY entry writes: an ordinal or an alias stands for its output."""

@@ -64,7 +64,7 @@ _REFUSED = {
     TokenType.UNION: "a query is one SELECT",
     TokenType.EXCEPT: "a query is one SELECT",
     TokenType.INTERSECT: "a query is one SELECT",
-    TokenType.DISTINCT: "aggregates take every row, without DISTINCT",
+    TokenType.DISTINCT: "only COUNT takes DISTINCT; all else takes every row",
     TokenType.QUALIFY: "a query has no windows; use HAVING",
     TokenType.PLACEHOLDER: "write values as literals, without parameters",
     TokenType.PARAMETER: "write values as literals, without parameters",
@@ -245,7 +245,7 @@ class Source:
             reason = "is not supported: a query is one SELECT"
             raise self.refuse("sql_unsupported", _token_place(first), reason)
         ended = False
-        for token in self._tokens:
+        for at, token in enumerate(self._tokens):
             if token.token_type is TokenType.SEMICOLON:
                 ended = True
                 continue
@@ -253,9 +253,16 @@ class Source:
                 reason = "is not supported: a query is one SELECT, and a statement follows here"
                 raise self.refuse("sql_unsupported", _token_place(token), reason)
             refused = _REFUSED.get(token.token_type)
-            if refused is not None:
+            if refused is not None and not self._is_counted(at):
                 reason = f"is not supported: {refused}"
                 raise self.refuse("sql_unsupported", _token_place(token), reason)
+
+    def _is_counted(self, at: int) -> bool:
+        """Whether a token is the DISTINCT of COUNT(DISTINCT ...)."""
+        if self._tokens[at].token_type is not TokenType.DISTINCT or at < 2:
+            return False
+        name, opener = self._tokens[at - 2], self._tokens[at - 1]
+        return name.text.upper() == "COUNT" and opener.token_type is TokenType.L_PAREN
 
     def _parse(self) -> exp.Select:
         try:

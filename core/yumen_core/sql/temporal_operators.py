@@ -35,8 +35,8 @@ def literal(kind: Kind, text: str) -> Constant:
     shown = text[:40]
     try:
         if kind is Kind.DATE:
-            return _constant(kind, day_number(parse_date(text)))
-        return _constant(kind, microsecond_number(parse_timestamp(text)))
+            return constant(kind, day_number(parse_date(text)))
+        return constant(kind, microsecond_number(parse_timestamp(text)))
     except ValueError:
         example = "2020-01-31" if kind is Kind.DATE else "2020-01-31 08:30:00"
         raise TypeFault(f"expected a {kind} such as '{example}', got '{shown}'") from None
@@ -185,10 +185,11 @@ def _folded(expr: Apply, args: Sequence[Expr]) -> Expr:
     known = [value for value in values if isinstance(value, int)]
     if len(known) < len(args):
         return expr
-    return _constant(expr.kind, apply(expr, known))
+    return constant(expr.kind, apply(expr, known))
 
 
-def _constant(kind: Kind, number: int) -> Constant:
+def constant(kind: Kind, number: int) -> Constant:
+    """A date or timestamp by the number that stands for it (`temporal`), or an integer."""
     return Constant(kind, 0, Interval.point(number), False, number)
 
 

@@ -25,6 +25,8 @@ PLANS = [
     heart_plan(),
     heart_plan("SELECT COUNT(*) FROM heart"),
     parse("SELECT sex, COUNT(x), AVG(x), VAR_SAMP(y) FROM t GROUP BY sex", {"t": WIDE}),
+    parse("SELECT CORR(x, y), COVAR_POP(y, x) FROM t", {"t": WIDE}),
+    parse("SELECT COUNT(DISTINCT sex) FROM t", {"t": WIDE}),
 ]
 
 

@@ -103,6 +103,13 @@ def test_text_shows_the_table_the_nodes_and_what_was_held_back() -> None:
     ]
 
 
+def test_a_lower_bound_is_said_under_the_table() -> None:
+    bounded = result(pa.table({"n": [5], "_nodes": [4]}), notes=("n is a lower bound",))
+    assert repr(bounded).splitlines()[-2] == "n is a lower bound"
+    assert "n is a lower bound" in bounded._repr_html_()
+    assert "lower bound" not in repr(result(pa.table({"n": [5], "_nodes": [4]})))
+
+
 def test_nothing_is_left_out_where_every_node_stands_behind_every_row() -> None:
     full = pa.table({"n": [5], "_nodes": [4]})
     assert "leaves out" not in repr(result(full))

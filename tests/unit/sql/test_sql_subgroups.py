@@ -73,6 +73,9 @@ def answer(expression: str) -> object:
     return finish(plan, nodes.tolist(), values).table.to_pylist()[0]["s"]
 
 
+# 37 years or under 60, and 37 years or from 60 on: each is many rows, both together are one.
+A_OR_YOUNG = "CASE WHEN age = 37 OR age < 60 THEN 1000000 * chol ELSE 1 END"
+A_OR_OLD = "CASE WHEN age = 37 OR age >= 60 THEN 1000000 ELSE 1 END"
 INDICATOR = "(ABS(age - 38) + ABS(age - 36) - 2 * ABS(age - 37))"
 
 
@@ -93,6 +96,22 @@ INDICATOR = "(ABS(age - 38) + ABS(age - 36) - 2 * ABS(age - 37))"
         f"SUM(age * (1 + 1000000 * chol * {INDICATOR}))",
         "SUM(1 + (ABS(age - 38) + 1 + ABS(age - 36) - 2 * ABS(age - 37)) - 1)",
         "SUM(1 + 1000000 * chol * num * (num - 1) * (num - 2) * (num - 3))",
+        # Two groups that share the one row, multiplied.
+        f"SUM({A_OR_YOUNG} * {A_OR_OLD})",
+        f"SUM((2 + {A_OR_YOUNG}) * (3 + {A_OR_OLD}))",
+        f"SUM(ABS({A_OR_YOUNG} + {A_OR_OLD} - 500000))",
+        f"VAR_SAMP({A_OR_YOUNG} + {A_OR_OLD})",
+        # A factor or a term that is NULL or 0 but for the one row of a large group.
+        f"SUM({A_OR_YOUNG} * CASE WHEN age = 37 OR age >= 60 THEN 1 END)",
+        f"SUM({A_OR_YOUNG} * CASE WHEN age = 37 OR age >= 60 THEN 1 ELSE 0 END)",
+        f"SUM({A_OR_YOUNG} + CASE WHEN age = 37 OR age >= 60 THEN 1 END)",
+        # The same by way of a pair.
+        "COVAR_POP(chol, CASE WHEN age = 37 THEN 1 ELSE 0 END)",
+        "COVAR_POP(chol, CASE WHEN age = 37 THEN 1000000 ELSE 1 END)",
+        f"CORR({A_OR_YOUNG}, {A_OR_OLD})",
+        f"REGR_SLOPE({A_OR_YOUNG}, CASE WHEN age = 37 OR age >= 60 THEN chol END)",
+        f"REGR_SLOPE(CASE WHEN age = 37 OR age >= 60 THEN chol END, {A_OR_YOUNG})",
+        "CORR(chol, CASE WHEN site = 'bj' THEN 1000000 ELSE 1 END)",
         # One node's rows, each site being one node's.
         "SUM(CASE WHEN site = 'bj' THEN 1000000 ELSE 1 END)",
         "SUM(CASE WHEN site = 'bj' THEN 1000000 * chol WHEN site = 'lz' THEN 1 ELSE 2 END)",
@@ -115,6 +134,14 @@ def test_a_packed_subgroup_is_held_back(expression: str) -> None:
         "SUM(ABS(age - 60) + 1)",
         "SUM(chol * (age + 1))",
         "AVG(chol / 2.5)",
+        "SUM(CASE WHEN age < 60 THEN 2 ELSE 1 END * CASE WHEN chol > 250 THEN 2 ELSE 1 END)",
+        "VAR_POP(CASE WHEN age < 60 THEN 2 ELSE 1 END)",
+        "SUM((chol + 1) * (age - chol))",
+        "CORR(age, chol)",
+        "COVAR_POP(chol, CASE WHEN age < 60 THEN 1 ELSE 0 END)",
+        "REGR_SLOPE(chol, CASE WHEN age < 50 THEN 1 WHEN age < 65 THEN 2 ELSE 3 END)",
+        "REGR_R2(CASE WHEN age < 60 THEN 2 ELSE 1 END, CASE WHEN chol > 250 THEN 2 ELSE 1 END)",
+        "CORR(CASE WHEN age < 60 THEN 2 ELSE 1 END, CASE WHEN age < 60 THEN 2 ELSE 1 END)",
     ],
 )
 def test_what_has_rows_enough_is_released(expression: str) -> None:
