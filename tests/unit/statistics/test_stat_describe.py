@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from builders.in_process import InProcess, schema_of, split
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from yumen.statistics.describe import describe, estimate_text
-from yumen.statistics.partitions import Bracket
+from yumen.statistics.partitions import Bracket, Leaves, Support, quantile_of
 from yumen.statistics.table import Table
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.errors import CallError, StateError
@@ -307,3 +308,14 @@ def test_dates_are_left_out_unless_they_are_named() -> None:
 )
 def test_a_quantile_has_no_noise_of_floats(bracket: Bracket, text: str) -> None:
     assert estimate_text(bracket) == text
+
+
+def test_a_quantile_of_which_only_the_declared_bounds_are_known_is_blank() -> None:
+    support = Support(Fraction(0), Fraction(6000))
+    rows = np.array([90])
+    bracket = quantile_of(Leaves(np.empty(0), np.empty((0, 1), dtype=np.int64), rows), 0.5, support)
+    assert bracket.unknown
+    assert estimate_text(bracket) == ""
+    told = quantile_of(Leaves(np.array([4096.0]), np.array([[60]]), rows), 0.5, support)
+    assert not told.unknown
+    assert estimate_text(told) == "0.0–4096.0"
