@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,8 +100,16 @@ class ComputedRound:
 class Computing:
     """Computes runs over one node's tables."""
 
-    def __init__(self, me: str, datasets: Mapping[str, Dataset], *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        me: str,
+        datasets: Mapping[str, Dataset],
+        *,
+        timeout_s: float,
+        check_rows: Callable[[str, bytes], None],
+    ) -> None:
         self._me = me
+        self._check_rows = check_rows
         self._datasets = datasets
         self._timeout_s = timeout_s
         self._rows: OrderedDict[str, Rows] = OrderedDict()
@@ -109,8 +117,10 @@ class Computing:
     def forget(self, job_id: str) -> None:
         self._rows.pop(job_id, None)
 
-    async def run(self, job: AcceptedJob, name: str, inputs: Inputs) -> Computed:
-        """This node's part of a run of the round `name`.
+    async def run(
+        self, job: AcceptedJob, name: str, inputs: Inputs, *, again: bool = False
+    ) -> Computed:
+        """This node's part of a run of the round `name`; `again` where it is not the round's first.
 
         Raises `StateError` where the table cannot answer, or where the kind of round refuses this
         node's rows.
@@ -126,6 +136,12 @@ class Computing:
                 return ComputedQuery(plan, cells, local_flags(cells.supports, rules))
             return ComputedQuery(plan, cells, margin_flags(cells.supports, rules, margins))
         entry = next(entry for entry in job.asked.rounds if entry.named.name == name)
+        if again and getattr(entry.kind, "remembers", False) and job.job_id not in self._rows:
+            raise StateError(
+                "data_source",
+                f"expected to remember the earlier runs of `{name}`, and they are gone",
+                remedy="submit a new job",
+            )
         rows = await self._rows_of(job, plan, rules)
         local = await asyncio.to_thread(
             entry.kind.compute, rows, entry.named.arguments, inputs, rules
@@ -139,6 +155,7 @@ class Computing:
             held = await asyncio.to_thread(
                 dataset.rows, plan, threshold=rules.threshold, timeout_s=self._timeout_s
             )
+            self._check_rows(job.job_id, await asyncio.to_thread(held.digest))
             self._rows[job.job_id] = held
             while len(self._rows) > JOBS_WITH_ROWS:
                 self._rows.popitem(last=False)

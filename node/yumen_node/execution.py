@@ -41,6 +41,7 @@ class _Run:
     shape: RunShape
     participants: tuple[str, ...]
     supported: bool
+    again: bool
     inputs: SignedInput | None
 
     @property
@@ -70,8 +71,10 @@ class Execution:
         self._keys = keys
         self._state = state
         self._log = log
-        self._computing = Computing(self._me, datasets, timeout_s=query_timeout_s)
-        self._computed: dict[str, tuple[int, Computed]] = {}
+        self._computing = Computing(
+            self._me, datasets, timeout_s=query_timeout_s, check_rows=state.check_rows
+        )
+        self._computed: dict[str, tuple[int, bytes, Computed]] = {}
 
     def forget(self, job_id: str) -> None:
         """The job is over."""
@@ -215,7 +218,14 @@ class Execution:
         else:
             raise PeerError("round", f"expected run {present + 1}, got run {number}")
         shape = job.asked.runs.next(earlier, name)
-        run = _Run(number, shape, participants, shape.needs_support(earlier), inputs)
+        run = _Run(
+            number,
+            shape,
+            participants,
+            supported=shape.needs_support(earlier),
+            again=name in earlier,
+            inputs=inputs,
+        )
         if number == present and before[present] != run.known:
             raise PeerError("round", "expected the run's first input, got another")
         return run
@@ -279,10 +289,12 @@ class Execution:
     async def _compute(self, job: AcceptedJob, run: _Run) -> Computed:
         """Compute a run over this node's rows, once."""
         held = self._computed.get(job.job_id)
-        if held is not None and held[0] == run.number:
-            return held[1]
-        computed = await self._computing.run(job, run.shape.name, self._inputs(job, run))
-        self._computed[job.job_id] = (run.number, computed)
+        if held is not None and held[:2] == (run.number, run.digest):
+            return held[2]
+        computed = await self._computing.run(
+            job, run.shape.name, self._inputs(job, run), again=run.again
+        )
+        self._computed[job.job_id] = (run.number, run.digest, computed)
         return computed
 
     @staticmethod

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from yumen_core.errors import PeerError
+from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.files import make_private_directory
 
 _SCHEMA = """
@@ -27,6 +27,10 @@ CREATE TABLE IF NOT EXISTS jobs (
     decision BLOB NOT NULL,
     participants BLOB,
     ended INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE IF NOT EXISTS rows (
+    job_id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS runs (
     job_id TEXT NOT NULL,
@@ -105,6 +109,20 @@ class NodeState:
                 "round", "expected the participant set of the job's first round, got another set"
             )
 
+    def check_rows(self, job_id: str, digest: bytes) -> None:
+        """Bind a statistic to its rows when they are first read; raise `StateError` (`data_source`)
+        where others are read later: two sums over rows that differ tell the difference."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO rows (job_id, digest) VALUES (?, ?)", (job_id, digest)
+        )
+        known = self._db.execute("SELECT digest FROM rows WHERE job_id = ?", (job_id,)).fetchone()
+        if known[0] != digest:
+            raise StateError(
+                "data_source",
+                "expected the rows of the job's first run, got others after a restart",
+                remedy="submit a new job",
+            )
+
     def runs(self, job_id: str) -> list[KnownRun]:
         """The runs of which this node has sent a part, in order."""
         rows = self._db.execute(
@@ -164,6 +182,7 @@ class NodeState:
         with self._transaction():
             self._db.execute("UPDATE jobs SET ended = 1 WHERE job_id = ?", (job_id,))
             self._db.execute("DELETE FROM parts WHERE job_id = ?", (job_id,))
+            self._db.execute("DELETE FROM rows WHERE job_id = ?", (job_id,))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

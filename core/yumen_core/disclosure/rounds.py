@@ -104,7 +104,7 @@ def partition_keep(
     return keep
 
 
-def split_keep(totals: Flags, *, participants: int, min_nodes: int, trees: int) -> Keep:
+def split_keep(totals: Flags, own: Flags, *, participants: int, min_nodes: int, trees: int) -> Keep:
     """The splits of binary trees that may be told, bool[splits, supports] (alike in a split's).
 
     A tree is a chain of CHAIN splits, each of a half of the cell before, from all rows downwards,
@@ -135,7 +135,9 @@ def split_keep(totals: Flags, *, participants: int, min_nodes: int, trees: int) 
     sides = (trees, size, groups, 4)
     safe = _safe_or_empty(totals, participants, min_nodes)[:, :-2].reshape(sides)
     filled = _safe(totals[:, : 2 * supports], participants, min_nodes)[:, :-2].reshape(sides)
-    marks = (totals[:, supports - 2 : supports] == participants).reshape(trees, size, 2)
+    # Marks follow from the run's input: this node's own are everyone's, and no other can turn one
+    # off.
+    marks = (own[:, supports - 2 : supports] == 1).reshape(trees, size, 2)
     told = safe_splits(safe[..., :2], filled[..., :2], marks)
     told &= np.logical_and.reduce(filled[..., 2:], axis=(2, 3))
     keep: Keep = np.repeat(told.reshape(splits, 1), supports, axis=1)

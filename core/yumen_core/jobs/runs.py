@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from yumen_core.errors import PeerError
+from yumen_core import canonical
+from yumen_core.canonical import Json
+from yumen_core.errors import CallError, PeerError
 from yumen_core.jobs.answer import AnswerShape
 from yumen_core.sql import Plan, RowsPlan
 from yumen_core.statistics.kinds import RoundKind, Rule
@@ -22,6 +24,8 @@ from yumen_core.statistics.statistic import Round as NamedRound
 from yumen_core.statistics.statistic import Statistic
 
 QUERY_ROUND = "query"
+MAX_COLUMNS = 400
+"""Of all designs of one job: a node keeps each as a matrix until the job ends."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,26 @@ def statistic_rounds(statistic: Statistic, plan: RowsPlan) -> tuple[StatisticRou
     """The rounds with their kinds and shapes. Raises `CallError` (`statistic`) for a kind that is
     not known or arguments that it does not take."""
     variables = {v.name: Variable.of(v) for v in plan.variables}
-    rounds = []
+    rounds: list[StatisticRound] = []
     for named in statistic.rounds:
         kind = kind_of(named.kind)
+        if getattr(kind, "once", False) and (
+            named.at_most != 1 or any(entry.kind is kind for entry in rounds)
+        ):
+            raise CallError("statistic", f"expected `{named.kind}` once in a job, got it again")
         rounds.append(StatisticRound(named, kind, kind.layout(named.arguments, variables)))
+    designs = {canonical.encode(d): len(d) for e in rounds if (d := _design(e.named)) is not None}
+    if sum(designs.values()) > MAX_COLUMNS:
+        raise CallError(
+            "statistic",
+            f"expected at most {MAX_COLUMNS} columns in all designs of a job, got more",
+        )
     return tuple(rounds)
+
+
+def _design(named: NamedRound) -> Sequence[Json] | None:
+    design = named.arguments.get("design")
+    return design if isinstance(design, list | tuple) else None
 
 
 def runs_of_statistic(rounds: Sequence[StatisticRound]) -> Runs:

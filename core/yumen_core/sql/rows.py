@@ -181,6 +181,8 @@ def built_groups(plan: RowsPlan) -> list[tuple[str, Part]]:
     found: list[tuple[str, Part]] = []
     for variable in plan.variables:
         expr = variable.expr
+        if _leaves_out(expr):
+            found.append((variable.name, (_missing(expr), Behind.NOT_NULL)))
         if not expr.kind.numeric or isinstance(expr, ColumnRef | Constant) or _fills(expr):
             continue
         if not _indicates(expr):
@@ -200,6 +202,20 @@ def built_groups_sql(plan: RowsPlan, relation: str) -> str:
     ]
     where = "" if plan.where is None else f" WHERE {render(plan.where)}"
     return f"SELECT {', '.join(counted)} FROM {identifier(relation)}{where}"  # noqa: S608
+
+
+def _leaves_out(expr: Expr) -> bool:
+    """A CASE decides which rows have a value: those it leaves out are a subgroup as well."""
+    cases = (node for node in walk(expr) if isinstance(node, Apply) and node.op is Op.CASE)
+    return any(
+        result.kind is Kind.NULL
+        for case in cases
+        for result in (*(value for _, value in branches(case)), case.args[-1])
+    )
+
+
+def _missing(expr: Expr) -> Expr:
+    return operators.case([(operators.is_null(expr), operators.number("1"))], operators.null())
 
 
 def _fills(expr: Expr) -> bool:

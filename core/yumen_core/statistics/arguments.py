@@ -88,7 +88,7 @@ def check_bounds(
 
 
 def bad(message: str) -> CallError:
-    return CallError("statistic", message)
+    return CallError("statistic", message if len(message) <= 400 else f"{message[:400]}…")
 
 
 def _variable(variables: Variables, name: str) -> Variable:

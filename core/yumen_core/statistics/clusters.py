@@ -51,6 +51,7 @@ class Clusters:
     """
 
     name = "clusters"
+    remembers = True  # what it told in earlier runs, in `Rows.kept`
     rule: Rule = Rule.WITHHOLD
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:

@@ -25,10 +25,10 @@ from yumen_core.statistics.rows import Rows
 
 PIECE_BYTES, PIECES = 5, 12
 MAX_KEY_BYTES = PIECE_BYTES * PIECES
-AGREEMENT_BITS = 12
-"""Bits of a key's hash that the nodes compare before they tell it: keys that differ pass as one
-with a probability of 1 in 4096, given that they share a bucket."""
-MAX_BUCKETS = 8192
+AGREEMENT_BITS = 48
+"""Bits of a key's hash that the nodes compare before they tell it. With a bucket of 12 bits they
+are too many for a requester to search a salt under which two given keys look alike."""
+MAX_BUCKETS = 4096
 MAX_KNOWN = 3 * MAX_BUCKETS
 SALT_BYTES = 16
 NOTHING_KNOWN = -1.0
@@ -50,8 +50,8 @@ def mark_of(key: str, salt: str, buckets: int) -> Mark:
     digest = hashlib.sha256(salt.encode() + b"\0" + key.encode()).digest()
     return Mark(
         int.from_bytes(digest[:8]) % buckets,
-        int.from_bytes(digest[8:10]) >> (16 - AGREEMENT_BITS),
-        int.from_bytes(digest[10 : 10 + _CHECK_BYTES]),
+        int.from_bytes(digest[8 : 8 + AGREEMENT_BITS // 8]),
+        int.from_bytes(digest[-_CHECK_BYTES:]),
     )
 
 

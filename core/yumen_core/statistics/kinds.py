@@ -67,7 +67,11 @@ class Totals:
 
 
 class RoundKind(Protocol):
-    """One kind of round. Implementations are stateless."""
+    """One kind of round. Implementations are stateless.
+
+    A kind may have `once = True`: it runs once in a job, and in one round; and `remembers = True`:
+    what it may tell depends on earlier runs, so a node that has let go of them refuses another.
+    """
 
     name: str
     rule: Rule

@@ -45,7 +45,7 @@ def round_keep(
         )
     if rule is Rule.SPLITS:
         return split_keep(
-            totals, participants=participants, min_nodes=min_nodes, trees=layout.trees
+            totals, own, participants=participants, min_nodes=min_nodes, trees=layout.trees
         )
     keep = partition_keep(
         totals,

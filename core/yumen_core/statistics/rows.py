@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -82,6 +83,15 @@ class Rows:
             else:
                 present &= self.codes[name] >= 0
         return present
+
+    def digest(self) -> bytes:
+        """SHA-256 over all of it, by variable: 32 bytes."""
+        whole = hashlib.sha256(self.count.to_bytes(8, "big"))
+        for kind in (self.numbers, self.codes):
+            for name in sorted(kind):
+                whole.update(hashlib.sha256(name.encode()).digest())
+                whole.update(np.ascontiguousarray(kind[name]).view(np.uint8).data)
+        return whole.digest()
 
     def kept(self, key: object, make: Callable[[], _T]) -> _T:
         """`make()` for `key`, made once for these rows: rounds of a job share a design matrix."""

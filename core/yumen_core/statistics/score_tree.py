@@ -36,6 +36,7 @@ class ScoreTrees:
     """
 
     name = "score_tree"
+    remembers = True  # what it told in earlier runs, in `Rows.kept`
     rule: Rule = Rule.SPLITS
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:

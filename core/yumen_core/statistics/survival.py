@@ -39,7 +39,7 @@ from yumen_core.statistics.rows import Rows, Variable, check_units, usable
 from yumen_core.statistics.spread import check_peak
 
 ROWS_PER_COLUMN = 3
-MOST_BETA = 1e100
+MOST_BETA = 1e4
 _MOST_LEVERAGE = 0.5
 
 
@@ -335,6 +335,7 @@ class Concordance:
 
     name = "concordance"
     rule: Rule = Rule.REQUIRE
+    once = True  # at many coefficients its counts order single pairs of rows
 
     def layout(self, arguments: Arguments, variables: Variables) -> Layout:
         model = parse_cox(arguments, variables)

@@ -63,7 +63,8 @@ def impute(
     """`table` with a column `x_imputed` for each x: x, or what stands in where x is missing.
 
     `method="mean"`: the mean of all rows that have x; the column can be used however few rows miss
-    it, where x is declared with bounds. `method="regression"`: chained equations without random draws:
+    it, where x is declared with bounds. `method="regression"`: chained equations without random
+    draws:
     missing values start at the means; then, `rounds` times, each column in turn is regressed by
     least squares on all the others where it is present, and its missing values become what that
     regression makes of the row. Columns that are never missing only explain. At most 6 columns may

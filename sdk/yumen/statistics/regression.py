@@ -192,7 +192,8 @@ def glm(
     `fixed_effects` and penalties are as for `ols`, with minus the log-likelihood by the number of
     rows in place of half the mean squared residual; robust errors have the observed information as
     bread. HC1 to HC3 are corrected for n - p and for leverage as in least squares; statsmodels' GLM
-    and Logit correct nothing beyond HC0, so its HC1 to HC3 equal HC0 here. A node's own intercept is fitted there and stays there (profile likelihood: Murphy and
+    and Logit correct nothing beyond HC0, so its HC1 to HC3 equal HC0 there. A node's own
+    intercept is fitted there and stays there (profile likelihood: Murphy and
     van der Vaart 2000); the coefficients are those with an indicator for each node.
 
     A fit takes at most `max_rounds` secure sums and ends when a step moves the linear predictor by

@@ -133,7 +133,9 @@ class Table:
 
     def _grid(self) -> Grid:
         columns = self._source.schema.columns
-        rows = [(c.name, str(c.type), c.unit, "possible" if c.nullable else "never") for c in columns]
+        rows = [
+            (c.name, str(c.type), c.unit, "possible" if c.nullable else "never") for c in columns
+        ]
         rows += [(name, f"= {sql}", "", "") for name, sql in self._derived.items()]
         notes = [f"rows where {self._where}"] if self._where else []
         return Grid(

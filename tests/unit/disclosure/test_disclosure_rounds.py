@@ -177,7 +177,9 @@ def released(
         flags[-1] ^= (liar.random(flags[-1].shape) < 0.05).astype(np.uint8)
         flags[-1] |= np.uint8(liar.random() < 0.5)
     totals = np.sum(flags, axis=0, dtype=np.uint8)
-    keep = split_keep(totals, participants=len(nodes), min_nodes=3, trees=len(cells))[:, 0]
+    keep = split_keep(totals, flags[0], participants=len(nodes), min_nodes=3, trees=len(cells))[
+        :, 0
+    ]
     at = np.concatenate([splits(cell, depth).at for cell in cells])
     below = np.sum([part.values for part in parts], axis=0)
     return {float(edge): below[place] for place, edge in enumerate(at) if keep[place]}
@@ -295,7 +297,7 @@ def test_a_node_flags_nothing_inside_a_cell_with_a_few_of_its_rows() -> None:
 def test_splits_that_are_no_trees_are_refused(rows: int, supports: int, trees: int) -> None:
     totals = np.zeros((rows, 3 * supports), dtype=np.uint8)
     with pytest.raises(CallError, match=f"expected {trees} trees of splits, got {rows} of"):
-        split_keep(totals, participants=3, min_nodes=3, trees=trees)
+        split_keep(totals, totals, participants=3, min_nodes=3, trees=trees)
 
 
 def test_the_narrowest_cell_has_a_chain_that_fits() -> None:

@@ -116,8 +116,8 @@ PICKED = "CASE WHEN age = 37 THEN 1000000 * chol ELSE chol END"
         ("-(" + PICKED + ")", {"x": [21, 1, 20]}),
         ("ABS(chol - " + PICKED + ")", {"x": [1, 21, 1, 20]}),
         ("2 * (chol + 5 * " + PICKED + ")", {"x": [21, 21, 1, 20]}),
-        ("CASE WHEN age > 1 THEN " + PICKED + " END", {"x": [21, 1, 20]}),
-        ("CASE WHEN age > 1 THEN CASE WHEN age = 37 THEN chol ELSE 0 END END", {"x": [1, 1]}),
+        ("CASE WHEN age > 1 THEN " + PICKED + " END", {"x": [21, 1, 20, 0]}),
+        ("CASE WHEN age > 1 THEN CASE WHEN age = 37 THEN chol ELSE 0 END END", {"x": [1, 1, 0]}),
         ("CASE WHEN age = 37 THEN 2 ELSE 1 END", {"x": [21, 1, 20]}),
         ("CASE WHEN age = 37 THEN 1 WHEN age = 50 THEN 2 ELSE 0 END", {"x": [2, 1, 1]}),
         ("chol + CASE WHEN age = 37 THEN 1000000 ELSE 0 END", {"x": [21, 1, 1]}),
@@ -148,3 +148,10 @@ def test_a_subgroup_with_few_rows_refuses_the_run() -> None:
     assert caught.value.message == (
         "expected the table's threshold of rows, or none, in each branch and term of `y`, got fewer"
     )
+
+
+def test_the_rows_that_a_case_leaves_out_are_a_subgroup() -> None:
+    """The difference to the rows of the column itself: one person, on purpose."""
+    rows = [person(age=37, chol=200), *(person(age=50 + at, chol=230) for at in range(20))]
+    for expression in ("CASE WHEN age > 40 THEN chol END", "CASE WHEN age > 40 THEN 'x' END"):
+        assert 1 in groups(f"SELECT {expression} AS x FROM people", rows)["x"]
