@@ -26,7 +26,7 @@ TRUTH = [90.0, 120.0]
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("runs")
     nodes = {name: [declared(root / "given" / name, "heart", patients(30, 40))] for name in "abc"}
-    settings = {"reconnect_grace_s": 8.0, "decision_timeout_s": 30.0, "round_timeout_s": 5.0}
+    settings = {"reconnect_grace_s": 6.0, "decision_timeout_s": 30.0, "round_timeout_s": 10.0}
     with Live(root, nodes, settings=settings) as running:
         yield running
 
@@ -106,7 +106,7 @@ def test_a_requester_who_is_gone(live: Live, li: Asker, table: FederatedTable) -
     running = table.compute(statistic(table))
     job = running.__enter__()
     assert counted(job.run("count")) == TRUTH
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 30
     while li.fed.jobs(limit=1)[0].state is State.RUNNING and time.monotonic() < deadline:
         time.sleep(0.2)
     assert ended(li) == (State.EXPIRED, "the requester sent no further round in time")

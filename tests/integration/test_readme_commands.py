@@ -32,9 +32,10 @@ wait_ready() {
 
 
 def _block(language: str) -> str:
+    """All blocks of a language, one after another."""
     found = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-    assert len(found) == 1, f"expected one {language} block in README.md, got {len(found)}"
-    return str(found[0])
+    assert found, f"expected {language} blocks in README.md, got none"
+    return "\n".join(found)
 
 
 def _script(commands: str) -> str:

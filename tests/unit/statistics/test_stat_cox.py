@@ -353,7 +353,7 @@ def _rows(n: int = 300) -> tuple[Rows, dict[str, Variable], dict[str, Json]]:
     return Rows(n, numbers, {}), variables, arguments
 
 
-@pytest.mark.parametrize("size", [30.0, -30.0, 1e6, 1e100])
+@pytest.mark.parametrize("size", [30.0, -30.0, 1e4])
 def test_coefficients_that_pick_rows_are_refused(size: float) -> None:
     rows, variables, arguments = _rows()
     rules = DisclosureRules()
@@ -366,8 +366,8 @@ def test_coefficients_that_pick_rows_are_refused(size: float) -> None:
         steep = {**calm, "beta": np.array([size])}
         with pytest.raises(StateError, match="got a few rows that outweigh the others"):
             kind.compute(rows, given_arguments, steep, rules)
-        beyond = {**calm, "beta": np.array([-1e101])}
-        with pytest.raises(StateError, match=r"expected coefficients within 1e\+100 of 0"):
+        beyond = {**calm, "beta": np.array([-1e5])}
+        with pytest.raises(StateError, match="expected coefficients within 10000 of 0"):
             kind.compute(rows, given_arguments, beyond, rules)
 
 
