@@ -139,7 +139,7 @@ class _Asked:
                     line.append(found.rows_of(text, group) or None)
                 case Means.QUANTILE:
                     bracket = found.at(output.argument, output.q, group)
-                    known = not math.isnan(bracket.estimate)
+                    known = not (math.isnan(bracket.estimate) or bracket.unknown)
                     line += [bracket.estimate, bracket.error] if known else [None, None]
         return line
 
