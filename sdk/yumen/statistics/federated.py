@@ -38,7 +38,6 @@ class FederationSource:
             [table], catalogue, nodes=terms.nodes, min_nodes=terms.min_nodes
         )
         self.schema: TableSchema = schemas[table]
-        self.threshold = max(node.descriptor.tables[table].threshold for node in chosen)
         self._session = session
         self._terms = terms
 
