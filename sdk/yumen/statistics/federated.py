@@ -34,9 +34,7 @@ class FederationSource:
 
     def __init__(self, session: Session, table: str, terms: Terms) -> None:
         catalogue = [signed for signed, _ in session.client.catalogue()]
-        chosen, schemas, _ = choose(
-            [table], catalogue, nodes=terms.nodes, min_nodes=terms.min_nodes
-        )
+        _, schemas, _ = choose([table], catalogue, nodes=terms.nodes, min_nodes=terms.min_nodes)
         self.schema: TableSchema = schemas[table]
         self._session = session
         self._terms = terms
