@@ -2,5 +2,11 @@
 
 import os
 
+from hypothesis import HealthCheck, settings
+
 # Tables are as wide as the terminal: the same under every runner.
 os.environ["COLUMNS"] = "100"
+
+# No test depends on how fast the machine is: neither an example's time nor its making counts.
+settings.register_profile("yumen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("yumen")
