@@ -40,6 +40,9 @@ from yumen_core.sql.subgroups import MAX_SUBGROUPS, Part, odd_divisor, subgroups
 from yumen_core.sql.temporal_evaluate import moment_text
 
 MAX_VARIABLES = 500
+MAX_DEGREE = 6
+"""Columns multiplied with one another: a high power of a column is next to nothing on all rows but
+the most extreme."""
 KEY_TEXT = "key of each row"
 """A variable of this name is a column read as text, whose values nobody declared (ADR 16)."""
 
@@ -173,6 +176,18 @@ def check_readable(name: str, expr: Expr) -> None:
         raise TypeFault("in a statistic a divisor is a number or a column")
     if len(subgroups(expr)) > MAX_SUBGROUPS:
         raise TypeFault(f"expected at most {MAX_SUBGROUPS} branches and terms in `{name}`")
+    if _degree(expr) > MAX_DEGREE:
+        raise TypeFault(f"expected products of at most {MAX_DEGREE} columns in `{name}`")
+
+
+def _degree(expr: Expr) -> int:
+    """How many columns are multiplied, at most, in any term."""
+    if isinstance(expr, ColumnRef):
+        return 1
+    if not isinstance(expr, Apply):
+        return 0
+    parts = [_degree(arg) for arg in expr.args]
+    return sum(parts) if expr.op in (Op.MUL, Op.DIV) else max(parts, default=0)
 
 
 def built_groups(plan: RowsPlan) -> list[tuple[str, Part]]:

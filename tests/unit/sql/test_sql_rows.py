@@ -82,6 +82,8 @@ def test_numbers_and_levels_come_as_they_are_held() -> None:
         ("SELECT note FROM people", "sql_type", "`note` cannot be used in a statistic"),
         ("SELECT * FROM people", "sql_unsupported", "name the expressions"),
         ("SELECT age FROM people WHERE age", "sql_type", "WHERE"),
+        ("SELECT weight * weight * weight * weight * weight * weight * weight AS x FROM people",
+         "sql_type", "expected products of at most 6 columns in `x`"),
         ("SELECT 1 / (age + 1) AS x FROM people", "sql_type",
          "in a statistic a divisor is a number or a column"),
         ("SELECT chol / CASE WHEN age = 37 THEN 0.000001 ELSE 1 END AS x FROM people", "sql_type",
