@@ -47,6 +47,9 @@ CATALOGUE: dict[str, Kind] = {
     "sql_type": Kind("INVALID_ARGUMENT", 400, 2, "change the statement"),
     "sql_too_large": Kind("INVALID_ARGUMENT", 400, 2, "group by fewer or smaller columns"),
     "statistic": Kind("INVALID_ARGUMENT", 400, 2, "correct the call"),
+    "training": Kind("INVALID_ARGUMENT", 400, 2, "correct the app, the model or the strategy"),
+    "strategy": Kind("INVALID_ARGUMENT", 400, 2, "use a strategy that takes the mean"),
+    "bundle": Kind("INVALID_ARGUMENT", 400, 2, "correct the app's folder"),
     "formula": Kind("INVALID_ARGUMENT", 400, 2, "correct the formula"),
     "argument": Kind("INVALID_ARGUMENT", 400, 2, "correct the argument"),
     "config": Kind("FAILED_PRECONDITION", 400, 2, "correct the file"),
@@ -56,6 +59,7 @@ CATALOGUE: dict[str, Kind] = {
     "policy_denied": Kind("PERMISSION_DENIED", 403, 3, "change the job as the denial says"),
     "job_denied": Kind("PERMISSION_DENIED", 403, 3, "change the job as the denials say"),
     "role": Kind("PERMISSION_DENIED", 403, 3, "use an identity with the role that is needed"),
+    "code_rejected": Kind("PERMISSION_DENIED", 403, 3, "ask the node's operator what would pass"),
     # Authenticity
     "certificate": Kind("UNAUTHENTICATED", 401, 4, "enrol again with a new token"),
     "certificate_revoked": Kind("UNAUTHENTICATED", 401, 4, "ask the federation authority"),
@@ -90,6 +94,9 @@ CATALOGUE: dict[str, Kind] = {
     "log_fork": Kind("DATA_LOSS", 500, 8, "keep the directory as it is and call the auditor"),
     "log_closed": Kind("FAILED_PRECONDITION", 500, 8, "restart the process"),
     "state": Kind("FAILED_PRECONDITION", 500, 8, "restore the file from a backup"),
+    "sandbox": Kind(
+        "FAILED_PRECONDITION", 500, 8, "see `yumen node approvals` and docs/training.md"
+    ),
     "data_source": Kind("FAILED_PRECONDITION", 500, 8, "correct the source or its declaration"),
 }
 

@@ -49,12 +49,14 @@ class CheckResponse(_message.Message):
     def __init__(self, coordinator: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[_job_pb2.Exclusion, _Mapping]]] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("job", "public_key")
+    __slots__ = ("job", "public_key", "bundle")
     JOB_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
     job: _envelope_pb2.Envelope
     public_key: bytes
-    def __init__(self, job: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., public_key: _Optional[bytes] = ...) -> None: ...
+    bundle: bytes
+    def __init__(self, job: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., public_key: _Optional[bytes] = ..., bundle: _Optional[bytes] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
     __slots__ = ("status", "decision")
@@ -103,6 +105,18 @@ class NextRunResponse(_message.Message):
     outcome: _job_pb2.RunOutcome
     sum: _envelope_pb2.Chunk
     def __init__(self, outcome: _Optional[_Union[_job_pb2.RunOutcome, _Mapping]] = ..., sum: _Optional[_Union[_envelope_pb2.Chunk, _Mapping]] = ...) -> None: ...
+
+class UploadRequest(_message.Message):
+    __slots__ = ("job_id", "chunk")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    chunk: _envelope_pb2.Chunk
+    def __init__(self, job_id: _Optional[str] = ..., chunk: _Optional[_Union[_envelope_pb2.Chunk, _Mapping]] = ...) -> None: ...
+
+class UploadResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class CompleteRequest(_message.Message):
     __slots__ = ("job_id",)

@@ -66,6 +66,11 @@ class FederationStub:
                 request_serializer=yumen_dot_v1_dot_federation__pb2.NextRunRequest.SerializeToString,
                 response_deserializer=yumen_dot_v1_dot_federation__pb2.NextRunResponse.FromString,
                 _registered_method=True)
+        self.Upload = channel.stream_unary(
+                '/yumen.v1.Federation/Upload',
+                request_serializer=yumen_dot_v1_dot_federation__pb2.UploadRequest.SerializeToString,
+                response_deserializer=yumen_dot_v1_dot_federation__pb2.UploadResponse.FromString,
+                _registered_method=True)
         self.Complete = channel.unary_unary(
                 '/yumen.v1.Federation/Complete',
                 request_serializer=yumen_dot_v1_dot_federation__pb2.CompleteRequest.SerializeToString,
@@ -121,15 +126,22 @@ class FederationServicer:
         raise NotImplementedError('Method not implemented!')
 
     def NextRun(self, request, context):
-        """Start the next run of a statistic, or attach to the present one; its sum once it is done. The
-        first run starts by itself.
+        """Start the next run, or attach to the present one; its sum once it is done. The first run of a
+        statistic starts by itself, that of a training with its input.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Upload(self, request_iterator, context):
+        """Bring the sealed input of a training's next run, in pieces, before that run is started.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Complete(self, request, context):
-        """The requester needs no further run of a statistic.
+        """The requester needs no further run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,6 +191,11 @@ def add_FederationServicer_to_server(servicer, server):
                     servicer.NextRun,
                     request_deserializer=yumen_dot_v1_dot_federation__pb2.NextRunRequest.FromString,
                     response_serializer=yumen_dot_v1_dot_federation__pb2.NextRunResponse.SerializeToString,
+            ),
+            'Upload': grpc.stream_unary_rpc_method_handler(
+                    servicer.Upload,
+                    request_deserializer=yumen_dot_v1_dot_federation__pb2.UploadRequest.FromString,
+                    response_serializer=yumen_dot_v1_dot_federation__pb2.UploadResponse.SerializeToString,
             ),
             'Complete': grpc.unary_unary_rpc_method_handler(
                     servicer.Complete,
@@ -359,6 +376,33 @@ class Federation:
             '/yumen.v1.Federation/NextRun',
             yumen_dot_v1_dot_federation__pb2.NextRunRequest.SerializeToString,
             yumen_dot_v1_dot_federation__pb2.NextRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Upload(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/yumen.v1.Federation/Upload',
+            yumen_dot_v1_dot_federation__pb2.UploadRequest.SerializeToString,
+            yumen_dot_v1_dot_federation__pb2.UploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -12,6 +12,7 @@ class Suite(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SUITE_UNSPECIFIED: _ClassVar[Suite]
     SUITE_BFV: _ClassVar[Suite]
+    SUITE_STREAM: _ClassVar[Suite]
 
 class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -36,6 +37,7 @@ class Round(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUND_SUM: _ClassVar[Round]
 SUITE_UNSPECIFIED: Suite
 SUITE_BFV: Suite
+SUITE_STREAM: Suite
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_SUBMITTED: JobState
 JOB_STATE_DECIDING: JobState
@@ -90,7 +92,7 @@ class TableDescriptor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., meaning: _Optional[str] = ..., schema: _Optional[bytes] = ..., grade: _Optional[str] = ..., threshold: _Optional[int] = ..., min_nodes: _Optional[int] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("job_id", "federation", "requester", "purpose", "table", "schema_digest", "query", "statistic", "participants", "min_nodes", "suite", "public_key_digest", "issued_at_ms", "expires_at_ms", "dry_run")
+    __slots__ = ("job_id", "federation", "requester", "purpose", "table", "schema_digest", "query", "statistic", "training", "participants", "min_nodes", "suite", "public_key_digest", "issued_at_ms", "expires_at_ms", "dry_run")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     REQUESTER_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +101,7 @@ class JobSpec(_message.Message):
     SCHEMA_DIGEST_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     STATISTIC_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     MIN_NODES_FIELD_NUMBER: _ClassVar[int]
     SUITE_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +117,7 @@ class JobSpec(_message.Message):
     schema_digest: bytes
     query: SqlQuery
     statistic: Statistic
+    training: Training
     participants: _containers.RepeatedCompositeFieldContainer[Participant]
     min_nodes: int
     suite: Suite
@@ -121,7 +125,7 @@ class JobSpec(_message.Message):
     issued_at_ms: int
     expires_at_ms: int
     dry_run: bool
-    def __init__(self, job_id: _Optional[str] = ..., federation: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., query: _Optional[_Union[SqlQuery, _Mapping]] = ..., statistic: _Optional[_Union[Statistic, _Mapping]] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., min_nodes: _Optional[int] = ..., suite: _Optional[_Union[Suite, str]] = ..., public_key_digest: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., federation: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., query: _Optional[_Union[SqlQuery, _Mapping]] = ..., statistic: _Optional[_Union[Statistic, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., min_nodes: _Optional[int] = ..., suite: _Optional[_Union[Suite, str]] = ..., public_key_digest: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class SqlQuery(_message.Message):
     __slots__ = ("sql", "plan_digest", "joined")
@@ -142,6 +146,14 @@ class JoinedTable(_message.Message):
     def __init__(self, table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ...) -> None: ...
 
 class Statistic(_message.Message):
+    __slots__ = ("body", "plan_digest")
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    body: bytes
+    plan_digest: bytes
+    def __init__(self, body: _Optional[bytes] = ..., plan_digest: _Optional[bytes] = ...) -> None: ...
+
+class Training(_message.Message):
     __slots__ = ("body", "plan_digest")
     BODY_FIELD_NUMBER: _ClassVar[int]
     PLAN_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -202,7 +214,7 @@ class Decision(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., decider: _Optional[str] = ..., accepted: _Optional[bool] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., policy_digest: _Optional[bytes] = ..., log_index: _Optional[int] = ..., decided_at_ms: _Optional[int] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("job_id", "state", "reason", "requester", "purpose", "table", "sql", "nodes", "submitted_at_ms", "updated_at_ms", "denials", "code", "method", "run", "round", "awaits_input")
+    __slots__ = ("job_id", "state", "reason", "requester", "purpose", "table", "sql", "nodes", "submitted_at_ms", "updated_at_ms", "denials", "code", "method", "run", "round", "awaits_input", "deadline_ms")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -219,6 +231,7 @@ class JobStatus(_message.Message):
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     AWAITS_INPUT_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     state: JobState
     reason: str
@@ -235,7 +248,8 @@ class JobStatus(_message.Message):
     run: int
     round: str
     awaits_input: bool
-    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., sql: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeProgress, _Mapping]]] = ..., submitted_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., code: _Optional[str] = ..., method: _Optional[str] = ..., run: _Optional[int] = ..., round: _Optional[str] = ..., awaits_input: _Optional[bool] = ...) -> None: ...
+    deadline_ms: int
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., reason: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., sql: _Optional[str] = ..., nodes: _Optional[_Iterable[_Union[NodeProgress, _Mapping]]] = ..., submitted_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., code: _Optional[str] = ..., method: _Optional[str] = ..., run: _Optional[int] = ..., round: _Optional[str] = ..., awaits_input: _Optional[bool] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
 
 class NodeProgress(_message.Message):
     __slots__ = ("node", "step")
@@ -269,18 +283,22 @@ class SupportShare(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., node: _Optional[str] = ..., participants_digest: _Optional[bytes] = ..., commitment: _Optional[bytes] = ..., sealed: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
 class RoundInput(_message.Message):
-    __slots__ = ("job_id", "spec_digest", "run", "round", "sealed")
+    __slots__ = ("job_id", "spec_digest", "run", "round", "sealed", "sealed_digest", "sealed_bytes")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     SEALED_FIELD_NUMBER: _ClassVar[int]
+    SEALED_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SEALED_BYTES_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     spec_digest: bytes
     run: int
     round: str
     sealed: bytes
-    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., run: _Optional[int] = ..., round: _Optional[str] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+    sealed_digest: bytes
+    sealed_bytes: int
+    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., run: _Optional[int] = ..., round: _Optional[str] = ..., sealed: _Optional[bytes] = ..., sealed_digest: _Optional[bytes] = ..., sealed_bytes: _Optional[int] = ...) -> None: ...
 
 class Arrays(_message.Message):
     __slots__ = ("arrays",)
@@ -299,7 +317,7 @@ class Array(_message.Message):
     def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class RunOutcome(_message.Message):
-    __slots__ = ("run", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest")
+    __slots__ = ("run", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest", "lost")
     RUN_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
@@ -307,6 +325,7 @@ class RunOutcome(_message.Message):
     CIPHERTEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
     CIPHERTEXTS_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     run: int
     participants: _containers.RepeatedScalarFieldContainer[str]
     decisions: _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Envelope]
@@ -314,7 +333,8 @@ class RunOutcome(_message.Message):
     ciphertext_bytes: int
     ciphertexts: int
     support_digest: bytes
-    def __init__(self, run: _Optional[int] = ..., participants: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., ciphertext_bytes: _Optional[int] = ..., ciphertexts: _Optional[int] = ..., support_digest: _Optional[bytes] = ...) -> None: ...
+    lost: _containers.RepeatedCompositeFieldContainer[Exclusion]
+    def __init__(self, run: _Optional[int] = ..., participants: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., ciphertext_bytes: _Optional[int] = ..., ciphertexts: _Optional[int] = ..., support_digest: _Optional[bytes] = ..., lost: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("status", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest")

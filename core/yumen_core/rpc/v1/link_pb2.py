@@ -26,7 +26,7 @@ from yumen_core.rpc.v1 import envelope_pb2 as yumen_dot_v1_dot_envelope__pb2
 from yumen_core.rpc.v1 import job_pb2 as yumen_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13yumen/v1/link.proto\x12\x08yumen.v1\x1a\x17yumen/v1/envelope.proto\x1a\x12yumen/v1/job.proto\"\xe9\x01\n\tNodeFrame\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.yumen.v1.HelloH\x00\x12+\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x17.yumen.v1.DecisionFrameH\x00\x12)\n\x07support\x18\x03 \x01(\x0b\x32\x16.yumen.v1.SupportFrameH\x00\x12\x33\n\x0c\x63ontribution\x18\x04 \x01(\x0b\x32\x1b.yumen.v1.ContributionFrameH\x00\x12$\n\x07problem\x18\x05 \x01(\x0b\x32\x11.yumen.v1.ProblemH\x00\x42\x07\n\x05\x66rame\"\xea\x01\n\x10\x43oordinatorFrame\x12$\n\x07welcome\x18\x01 \x01(\x0b\x32\x11.yumen.v1.WelcomeH\x00\x12&\n\x08proposal\x18\x02 \x01(\x0b\x32\x12.yumen.v1.ProposalH\x00\x12\'\n\x05round\x18\x03 \x01(\x0b\x32\x16.yumen.v1.RoundRequestH\x00\x12#\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x12.yumen.v1.JobEndedH\x00\x12\x31\n\x0brevocations\x18\x05 \x01(\x0b\x32\x1a.yumen.v1.RevocationsFrameH\x00\x42\x07\n\x05\x66rame\"/\n\x05Hello\x12&\n\ndescriptor\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"C\n\x07Welcome\x12\x13\n\x0b\x63oordinator\x18\x01 \x01(\t\x12\x0e\n\x06now_ms\x18\x02 \x01(\x03\x12\x13\n\x0brevocations\x18\x03 \x01(\x0c\"\'\n\x10RevocationsFrame\x12\x13\n\x0brevocations\x18\x01 \x01(\x0c\"h\n\x08Proposal\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\'\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\"5\n\rDecisionFrame\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"\xb8\x01\n\x0cRoundRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05round\x18\x02 \x01(\x0e\x32\x0f.yumen.v1.Round\x12\x14\n\x0cparticipants\x18\x03 \x03(\t\x12$\n\x08supports\x18\x04 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12\x0b\n\x03run\x18\x05 \x01(\r\x12\x0c\n\x04name\x18\x06 \x01(\t\x12!\n\x05input\x18\x07 \x01(\x0b\x32\x12.yumen.v1.Envelope\"P\n\x0cSupportFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x07support\x18\x02 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x0b\n\x03run\x18\x03 \x01(\r\"P\n\x11\x43ontributionFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\x12\x0b\n\x03run\x18\x03 \x01(\r\"8\n\x07Problem\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"M\n\x08JobEnded\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.yumen.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t2J\n\x08NodeLink\x12>\n\x07\x43onnect\x12\x13.yumen.v1.NodeFrame\x1a\x1a.yumen.v1.CoordinatorFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13yumen/v1/link.proto\x12\x08yumen.v1\x1a\x17yumen/v1/envelope.proto\x1a\x12yumen/v1/job.proto\"\x91\x02\n\tNodeFrame\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.yumen.v1.HelloH\x00\x12+\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x17.yumen.v1.DecisionFrameH\x00\x12)\n\x07support\x18\x03 \x01(\x0b\x32\x16.yumen.v1.SupportFrameH\x00\x12\x33\n\x0c\x63ontribution\x18\x04 \x01(\x0b\x32\x1b.yumen.v1.ContributionFrameH\x00\x12$\n\x07problem\x18\x05 \x01(\x0b\x32\x11.yumen.v1.ProblemH\x00\x12&\n\x08\x61waiting\x18\x06 \x01(\x0b\x32\x12.yumen.v1.AwaitingH\x00\x42\x07\n\x05\x66rame\"\x91\x02\n\x10\x43oordinatorFrame\x12$\n\x07welcome\x18\x01 \x01(\x0b\x32\x11.yumen.v1.WelcomeH\x00\x12&\n\x08proposal\x18\x02 \x01(\x0b\x32\x12.yumen.v1.ProposalH\x00\x12\'\n\x05round\x18\x03 \x01(\x0b\x32\x16.yumen.v1.RoundRequestH\x00\x12#\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x12.yumen.v1.JobEndedH\x00\x12\x31\n\x0brevocations\x18\x05 \x01(\x0b\x32\x1a.yumen.v1.RevocationsFrameH\x00\x12%\n\x05input\x18\x06 \x01(\x0b\x32\x14.yumen.v1.InputFrameH\x00\x42\x07\n\x05\x66rame\"/\n\x05Hello\x12&\n\ndescriptor\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"C\n\x07Welcome\x12\x13\n\x0b\x63oordinator\x18\x01 \x01(\t\x12\x0e\n\x06now_ms\x18\x02 \x01(\x03\x12\x13\n\x0brevocations\x18\x03 \x01(\x0c\"\'\n\x10RevocationsFrame\x12\x13\n\x0brevocations\x18\x01 \x01(\x0c\"x\n\x08Proposal\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\'\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\"\x1a\n\x08\x41waiting\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"5\n\rDecisionFrame\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"\xb8\x01\n\x0cRoundRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05round\x18\x02 \x01(\x0e\x32\x0f.yumen.v1.Round\x12\x14\n\x0cparticipants\x18\x03 \x03(\t\x12$\n\x08supports\x18\x04 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12\x0b\n\x03run\x18\x05 \x01(\r\x12\x0c\n\x04name\x18\x06 \x01(\t\x12!\n\x05input\x18\x07 \x01(\x0b\x32\x12.yumen.v1.Envelope\"<\n\nInputFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\"P\n\x0cSupportFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x07support\x18\x02 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x0b\n\x03run\x18\x03 \x01(\r\"P\n\x11\x43ontributionFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\x12\x0b\n\x03run\x18\x03 \x01(\r\"8\n\x07Problem\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"M\n\x08JobEnded\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.yumen.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t2J\n\x08NodeLink\x12>\n\x07\x43onnect\x12\x13.yumen.v1.NodeFrame\x1a\x1a.yumen.v1.CoordinatorFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,29 +34,33 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yumen.v1.link_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODEFRAME']._serialized_start=79
-  _globals['_NODEFRAME']._serialized_end=312
-  _globals['_COORDINATORFRAME']._serialized_start=315
-  _globals['_COORDINATORFRAME']._serialized_end=549
-  _globals['_HELLO']._serialized_start=551
-  _globals['_HELLO']._serialized_end=598
-  _globals['_WELCOME']._serialized_start=600
-  _globals['_WELCOME']._serialized_end=667
-  _globals['_REVOCATIONSFRAME']._serialized_start=669
-  _globals['_REVOCATIONSFRAME']._serialized_end=708
-  _globals['_PROPOSAL']._serialized_start=710
-  _globals['_PROPOSAL']._serialized_end=814
-  _globals['_DECISIONFRAME']._serialized_start=816
-  _globals['_DECISIONFRAME']._serialized_end=869
-  _globals['_ROUNDREQUEST']._serialized_start=872
-  _globals['_ROUNDREQUEST']._serialized_end=1056
-  _globals['_SUPPORTFRAME']._serialized_start=1058
-  _globals['_SUPPORTFRAME']._serialized_end=1138
-  _globals['_CONTRIBUTIONFRAME']._serialized_start=1140
-  _globals['_CONTRIBUTIONFRAME']._serialized_end=1220
-  _globals['_PROBLEM']._serialized_start=1222
-  _globals['_PROBLEM']._serialized_end=1278
-  _globals['_JOBENDED']._serialized_start=1280
-  _globals['_JOBENDED']._serialized_end=1357
-  _globals['_NODELINK']._serialized_start=1359
-  _globals['_NODELINK']._serialized_end=1433
+  _globals['_NODEFRAME']._serialized_end=352
+  _globals['_COORDINATORFRAME']._serialized_start=355
+  _globals['_COORDINATORFRAME']._serialized_end=628
+  _globals['_HELLO']._serialized_start=630
+  _globals['_HELLO']._serialized_end=677
+  _globals['_WELCOME']._serialized_start=679
+  _globals['_WELCOME']._serialized_end=746
+  _globals['_REVOCATIONSFRAME']._serialized_start=748
+  _globals['_REVOCATIONSFRAME']._serialized_end=787
+  _globals['_PROPOSAL']._serialized_start=789
+  _globals['_PROPOSAL']._serialized_end=909
+  _globals['_AWAITING']._serialized_start=911
+  _globals['_AWAITING']._serialized_end=937
+  _globals['_DECISIONFRAME']._serialized_start=939
+  _globals['_DECISIONFRAME']._serialized_end=992
+  _globals['_ROUNDREQUEST']._serialized_start=995
+  _globals['_ROUNDREQUEST']._serialized_end=1179
+  _globals['_INPUTFRAME']._serialized_start=1181
+  _globals['_INPUTFRAME']._serialized_end=1241
+  _globals['_SUPPORTFRAME']._serialized_start=1243
+  _globals['_SUPPORTFRAME']._serialized_end=1323
+  _globals['_CONTRIBUTIONFRAME']._serialized_start=1325
+  _globals['_CONTRIBUTIONFRAME']._serialized_end=1405
+  _globals['_PROBLEM']._serialized_start=1407
+  _globals['_PROBLEM']._serialized_end=1463
+  _globals['_JOBENDED']._serialized_start=1465
+  _globals['_JOBENDED']._serialized_end=1542
+  _globals['_NODELINK']._serialized_start=1544
+  _globals['_NODELINK']._serialized_end=1618
 # @@protoc_insertion_point(module_scope)

@@ -9,32 +9,36 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeFrame(_message.Message):
-    __slots__ = ("hello", "decision", "support", "contribution", "problem")
+    __slots__ = ("hello", "decision", "support", "contribution", "problem", "awaiting")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    AWAITING_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     decision: DecisionFrame
     support: SupportFrame
     contribution: ContributionFrame
     problem: Problem
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., decision: _Optional[_Union[DecisionFrame, _Mapping]] = ..., support: _Optional[_Union[SupportFrame, _Mapping]] = ..., contribution: _Optional[_Union[ContributionFrame, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ...) -> None: ...
+    awaiting: Awaiting
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., decision: _Optional[_Union[DecisionFrame, _Mapping]] = ..., support: _Optional[_Union[SupportFrame, _Mapping]] = ..., contribution: _Optional[_Union[ContributionFrame, _Mapping]] = ..., problem: _Optional[_Union[Problem, _Mapping]] = ..., awaiting: _Optional[_Union[Awaiting, _Mapping]] = ...) -> None: ...
 
 class CoordinatorFrame(_message.Message):
-    __slots__ = ("welcome", "proposal", "round", "ended", "revocations")
+    __slots__ = ("welcome", "proposal", "round", "ended", "revocations", "input")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     PROPOSAL_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     proposal: Proposal
     round: RoundRequest
     ended: JobEnded
     revocations: RevocationsFrame
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., proposal: _Optional[_Union[Proposal, _Mapping]] = ..., round: _Optional[_Union[RoundRequest, _Mapping]] = ..., ended: _Optional[_Union[JobEnded, _Mapping]] = ..., revocations: _Optional[_Union[RevocationsFrame, _Mapping]] = ...) -> None: ...
+    input: InputFrame
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., proposal: _Optional[_Union[Proposal, _Mapping]] = ..., round: _Optional[_Union[RoundRequest, _Mapping]] = ..., ended: _Optional[_Union[JobEnded, _Mapping]] = ..., revocations: _Optional[_Union[RevocationsFrame, _Mapping]] = ..., input: _Optional[_Union[InputFrame, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("descriptor",)
@@ -59,14 +63,22 @@ class RevocationsFrame(_message.Message):
     def __init__(self, revocations: _Optional[bytes] = ...) -> None: ...
 
 class Proposal(_message.Message):
-    __slots__ = ("job", "descriptors", "public_key")
+    __slots__ = ("job", "descriptors", "public_key", "bundle")
     JOB_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTORS_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
     job: _envelope_pb2.Envelope
     descriptors: _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Envelope]
     public_key: bytes
-    def __init__(self, job: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., descriptors: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., public_key: _Optional[bytes] = ...) -> None: ...
+    bundle: bytes
+    def __init__(self, job: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., descriptors: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., public_key: _Optional[bytes] = ..., bundle: _Optional[bytes] = ...) -> None: ...
+
+class Awaiting(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    def __init__(self, job_id: _Optional[str] = ...) -> None: ...
 
 class DecisionFrame(_message.Message):
     __slots__ = ("decision",)
@@ -91,6 +103,14 @@ class RoundRequest(_message.Message):
     name: str
     input: _envelope_pb2.Envelope
     def __init__(self, job_id: _Optional[str] = ..., round: _Optional[_Union[_job_pb2.Round, str]] = ..., participants: _Optional[_Iterable[str]] = ..., supports: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., run: _Optional[int] = ..., name: _Optional[str] = ..., input: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ...) -> None: ...
+
+class InputFrame(_message.Message):
+    __slots__ = ("job_id", "chunk")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    chunk: _envelope_pb2.Chunk
+    def __init__(self, job_id: _Optional[str] = ..., chunk: _Optional[_Union[_envelope_pb2.Chunk, _Mapping]] = ...) -> None: ...
 
 class SupportFrame(_message.Message):
     __slots__ = ("job_id", "support", "run")
