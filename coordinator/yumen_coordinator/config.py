@@ -14,7 +14,8 @@ class CoordinatorConfig(BaseModel):
     """Settings of one coordinator. Paths are relative to the file's folder.
 
     `listen` is host:port; `authority` the address of the federation authority, for revocation
-    lists; times are in seconds.
+    lists; times are in seconds. `training_round_timeout_s` bounds what a training may ask for its
+    rounds, `approval_timeout_s` the wait for a node whose people review code.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,11 +30,14 @@ class CoordinatorConfig(BaseModel):
     purposes: Path = Path("policies/purposes.yaml")
     decision_timeout_s: float = Field(default=15.0, gt=0, le=3600)
     round_timeout_s: float = Field(default=120.0, gt=0, le=86_400)
+    training_round_timeout_s: float = Field(default=6 * 3600, gt=0, le=86_400)
+    approval_timeout_s: float = Field(default=24 * 3600, gt=0, le=86_400)
     reconnect_grace_s: float = Field(default=5.0, gt=0, le=600)
     revocations_refresh_s: float = Field(default=20.0, gt=0, le=3600)
     max_open_jobs: int = Field(default=256, gt=0)
     max_open_jobs_per_requester: int = Field(default=32, gt=0)
     max_sum_bytes: int = Field(default=512 << 20, gt=0)
+    max_input_bytes: int = Field(default=576 << 20, gt=0)
     keep_results_s: float = Field(default=24 * 3600, gt=0)
 
 

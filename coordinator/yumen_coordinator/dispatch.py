@@ -25,6 +25,7 @@ class Dispatch:
         proposal = link_pb2.Proposal(
             job=active.envelope.to_proto(),
             descriptors=[k.envelope.to_proto() for k in known if k is not None],
+            bundle=active.bundle,
         )
         bare = link_pb2.CoordinatorFrame(proposal=proposal)
         proposal.public_key = active.public_key
@@ -32,12 +33,15 @@ class Dispatch:
         for node in nodes:
             connection = self._registry.live(node)
             if connection is not None:
-                fresh = connection.needs_key(spec.public_key_digest)
+                keyed = bool(active.public_key)
+                fresh = keyed and connection.needs_key(spec.public_key_digest)
                 connection.send(whole if fresh else bare)
 
     def start_round(self, active: ActiveJob, round_: Round, nodes: tuple[str, ...]) -> None:
         """Ask for a step of the present run, with the requester's input and, for the sum, all
-        shares of the support step."""
+        shares of the support step. Nothing is asked before an input that travels apart is here."""
+        if active.waits_for_payload:
+            return
         request = link_pb2.RoundRequest(
             job_id=active.job.job_id,
             round=_STEPS[round_],
@@ -51,7 +55,20 @@ class Dispatch:
             request.supports.extend(active.supports[n].to_proto() for n in active.job.participants)
         frame = link_pb2.CoordinatorFrame(round=request)
         for node in nodes:
+            self._send_payload(active, node)
             self._send(node, frame)
+
+    def _send_payload(self, active: ActiveJob, node: str) -> None:
+        """What the run's input names, once a stream."""
+        connection, payload = self._registry.live(node), active.payload
+        if connection is None or payload is None:
+            return
+        job_id = active.job.job_id
+        if connection.needs_payload(job_id, payload.digest):
+            for piece in payload.pieces:
+                connection.send(
+                    link_pb2.CoordinatorFrame(input=link_pb2.InputFrame(job_id=job_id, chunk=piece))
+                )
 
     def ended(self, job: Job) -> None:
         """Tell every node of the job that it is over."""
@@ -64,6 +81,9 @@ class Dispatch:
         )
         for node in job.steps:
             self._send(node, frame)
+            connection = self._registry.live(node)
+            if connection is not None:
+                connection.payloads_sent.pop(job.job_id, None)
 
     def _send(self, node: str, frame: link_pb2.CoordinatorFrame) -> None:
         connection = self._registry.live(node)

@@ -11,21 +11,23 @@ from yumen_core.errors import CallError, PeerError, YumenError
 from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
+from yumen_core.jobs.code import check_code
 from yumen_core.jobs.inputs import open_signed_input
 from yumen_core.jobs.job_id import check_job_id
 from yumen_core.jobs.machine import Admitted, Refused, Round
-from yumen_core.jobs.spec import read_stored_spec
+from yumen_core.jobs.spec import JobSpec, read_stored_spec
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import Context, peer_identity
 from yumen_core.rpc.v1 import envelope_pb2, federation_pb2, federation_pb2_grpc, job_pb2
 from yumen_core.securesum import BfvPublicKey
+from yumen_core.securesum.suite import Suite
 
 from yumen_coordinator.checks import Checks
 from yumen_coordinator.config import CoordinatorConfig
 from yumen_coordinator.gate import Gate
 from yumen_coordinator.outcome import run_outcome_of, status_of
 from yumen_coordinator.registry import Registry
-from yumen_coordinator.rounds import ActiveJob
+from yumen_coordinator.rounds import ActiveJob, Payload
 from yumen_coordinator.scheduler import Scheduler
 from yumen_coordinator.store import Store, StoredJob
 
@@ -117,7 +119,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
     async def Submit(
         self, request: federation_pb2.SubmitRequest, context: Context
     ) -> federation_pb2.SubmitResponse:
-        """1. verify, 2. the key is the one signed for, 3. a new id, 4. room, 5. decide, 6. go."""
+        """1. verify, 2. key and code are as signed, 3. a new id, 4. room, 5. decide, 6. go."""
         caller = self._caller(context, Role.USER)
         envelope = SignedEnvelope.from_proto(request.job)
         opened = self._gate.open(envelope, caller)
@@ -125,11 +127,8 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         try:
             if spec.dry_run:
                 raise PeerError("job_spec", "expected a job to carry out, got a dry run")
-            public_key = BfvPublicKey.from_bytes(request.public_key)
-            if not hmac.compare_digest(public_key.digest, spec.public_key_digest):
-                raise PeerError(
-                    "ciphertext", "expected the public key that the job names, got another"
-                )
+            _check_key(spec, request.public_key)
+            check_code(spec, request.bundle)
             if self._store.was_seen(spec.job_id):
                 raise PeerError(
                     "replay",
@@ -154,6 +153,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
             request.public_key,
             ruling.question.runs,
             Admitted() if ruling.accepted else Refused(ruling.denials),
+            request.bundle,
         )
         return federation_pb2.SubmitResponse(
             status=self._status(spec.job_id, caller), decision=ruling.envelope.to_proto()
@@ -202,44 +202,71 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         """Asked again for the present run, the same sum is given again: an answer may be lost."""
         try:
             caller = self._caller(context, Role.USER)
-            active = self._open_statistic(request.job_id, caller)
-            if request.run == active.job.run + 1:
+            active = self._open_interactive(request.job_id, caller)
+            if request.run == len(active.job.runs):
                 await self._summed(active, caller)  # after a restart the run before is done again
                 self._start_run(active, request, caller)
             self._check_present(active, request)
             await self._summed(active, caller)
-            outcome, total = run_outcome_of(active), active.total()
+            outcome = run_outcome_of(active)
+            total = b"" if active.job.lost else active.total()
         except YumenError as error:
             await faults.abort(context, error)
             return
         yield federation_pb2.NextRunResponse(outcome=outcome)
+        if outcome.lost:
+            return
         for chunk in chunks.split(total):
             yield federation_pb2.NextRunResponse(sum=chunk)
+
+    @_answering
+    async def Upload(
+        self, request: AsyncIterator[federation_pb2.UploadRequest], context: Context
+    ) -> federation_pb2.UploadResponse:
+        """The sealed input of a training's run. Held in memory until a run's input names it."""
+        caller = self._caller(context, Role.USER)
+        joiner = chunks.Joiner(limit_bytes=self._config.max_input_bytes, sender=caller.uri)
+        job_id = ""
+        async for piece in request:
+            if not job_id:
+                job_id = piece.job_id
+                active = self._open_interactive(job_id, caller)
+                if not active.job.training:
+                    raise CallError("argument", "expected a training, got another job")
+            whole = joiner.add(piece.chunk)
+            if whole is not None:
+                self._open_interactive(job_id, caller)
+                self._scheduler.uploaded(job_id, Payload.of(whole))
+                return federation_pb2.UploadResponse()
+        raise PeerError("input_missing", "expected a whole input, got a part of one")
 
     @_answering
     async def Complete(
         self, request: federation_pb2.CompleteRequest, context: Context
     ) -> job_pb2.JobStatus:
         caller = self._caller(context, Role.USER)
-        self._open_statistic(request.job_id, caller)
+        self._open_interactive(request.job_id, caller)
         self._scheduler.complete(request.job_id)
         return self._status(request.job_id, caller)
 
-    def _open_statistic(self, job_id: str, caller: Identity) -> ActiveJob:
-        """The caller's statistic that has not ended. Raises `PeerError` (`job_ended`)."""
+    def _open_interactive(self, job_id: str, caller: Identity) -> ActiveJob:
+        """The caller's statistic or training that has not ended. Raises `PeerError`
+        (`job_ended`)."""
         self._job_of(job_id, caller, owner_only=True)
         active = self._scheduler.active(job_id)
         if active is None or active.job.state.ended:
             raise PeerError("job_ended", "expected a job that runs, got one that has ended")
-        if not active.job.statistic:
-            raise CallError("argument", "expected a statistic, got a query: it has one run")
+        if not active.job.interactive:
+            raise CallError(
+                "argument", "expected a statistic or a training, got a query: it has one run"
+            )
         return active
 
     async def _summed(self, active: ActiveJob, caller: Identity) -> None:
         """Wait until the present run has its sum. Raises `PeerError` where the job ends first."""
         while active.job.round is not Round.INPUT:
             await active.changed.wait()
-            self._open_statistic(active.job.job_id, caller)
+            self._open_interactive(active.job.job_id, caller)
 
     def _start_run(
         self, active: ActiveJob, request: federation_pb2.NextRunRequest, caller: Identity
@@ -261,12 +288,16 @@ class FederationService(federation_pb2_grpc.FederationServicer):
 
     @staticmethod
     def _check_present(active: ActiveJob, request: federation_pb2.NextRunRequest) -> None:
-        """The request is for the present run with its very input."""
-        held = active.inputs_envelope
+        """The request is for the present run with its very input, and what that names is here."""
+        job, held = active.job, active.inputs_envelope
         same = held is None or hmac.compare_digest(held.payload, request.input.payload)
-        if request.run != active.job.run or request.round != active.job.runs[-1] or not same:
+        present = bool(job.runs) and request.round == job.runs[-1] and request.run == job.run
+        if not present or not same:
+            raise PeerError("round", f"expected the present run {job.run} or the next, got another")
+        if active.waits_for_payload and not job.lost:
             raise PeerError(
-                "round", f"expected the present run {active.job.run} or the next, got another"
+                "input_missing",
+                f"expected the sealed bytes that the input of run {job.run} names, got none",
             )
 
     @_answering
@@ -345,3 +376,14 @@ class FederationService(federation_pb2_grpc.FederationServicer):
             submitted_at_ms=stored.submitted_at_ms,
             updated_at_ms=stored.updated_at_ms,
         )
+
+
+def _check_key(spec: JobSpec, raw: bytes) -> None:
+    """The key is the one that the job names; the stream suite has none."""
+    if spec.suite is Suite.STREAM:
+        if raw:
+            raise PeerError("ciphertext", "expected no public key in suite stream, got one")
+        return
+    public_key = BfvPublicKey.from_bytes(raw)
+    if not hmac.compare_digest(public_key.digest, spec.public_key_digest):
+        raise PeerError("ciphertext", "expected the public key that the job names, got another")

@@ -150,6 +150,8 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
             case "contribution":
                 part = frame.contribution
                 self._scheduler.contributed(node, part.job_id, part.run, part.chunk)
+            case "awaiting":
+                self._scheduler.awaits(node, frame.awaiting.job_id)
             case "problem":
                 problem = frame.problem
                 self._scheduler.failed(node, problem.job_id, problem.code, problem.message)

@@ -8,6 +8,7 @@ from yumen_core.jobs.rounds import support_digest
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum import SLOTS
+from yumen_core.securesum.suite import Suite
 
 from yumen_coordinator.rounds import ActiveJob
 
@@ -40,8 +41,9 @@ def status_of(
         code=job.code,
         method=spec.method,
         run=job.run,
-        round=job.runs[-1] if job.statistic else "",
+        round=job.runs[-1] if job.interactive and job.runs else "",
         awaits_input=job.round is Round.INPUT and not job.state.ended,
+        deadline_ms=0 if job.state.ended else job.deadline_ms,
     )
 
 
@@ -63,7 +65,8 @@ def outcome_of(active: ActiveJob, *, now_ms: int) -> job_pb2.Outcome:
 
 
 def run_outcome_of(active: ActiveJob) -> job_pb2.RunOutcome:
-    """What the requester receives beside the encrypted sum of a statistic's run."""
+    """What the requester receives beside the encrypted sum of a run; instead of it, where nodes
+    were lost."""
     return job_pb2.RunOutcome(
         run=active.job.run,
         participants=active.job.participants,
@@ -71,7 +74,8 @@ def run_outcome_of(active: ActiveJob) -> job_pb2.RunOutcome:
         excluded=_excluded(active.job),
         ciphertext_bytes=active.received_bytes,
         ciphertexts=_ciphertexts(active),
-        support_digest=_support_digest(active),
+        support_digest=b"" if active.job.lost else _support_digest(active),
+        lost=[job_pb2.Exclusion(node=node, reason="was lost") for node in active.job.lost],
     )
 
 
@@ -91,7 +95,9 @@ def _support_digest(active: ActiveJob) -> bytes:
 
 
 def _ciphertexts(active: ActiveJob) -> int:
-    return -(-active.slots // SLOTS) * len(active.contributed)
+    """Of the BFV suite the blocks that came; of the other one vector a node."""
+    blocks = -(-active.slots // SLOTS) if active.opened.spec.suite is Suite.BFV else 1
+    return blocks * len(active.contributed)
 
 
 def _why_out(job: Job, node: str) -> str:

@@ -38,6 +38,21 @@ class JobRecord:
             },
         )
 
+    def drop(self, active: ActiveJob, job: Job) -> None:
+        """Log that a run ended without a sum, before the set of participants is smaller."""
+        self.learned(active)
+        self._log.record(
+            Act.RUN_DROPPED,
+            subject={"job": job.job_id},
+            digests={"spec": active.opened.digest},
+            detail={
+                "run": job.run,
+                "round": job.runs[-1],
+                "lost": list(job.lost),
+                "participants": list(job.participants),
+            },
+        )
+
     def end(self, active: ActiveJob, now_ms: int) -> None:
         """Log the job's end, once."""
         if active.end_logged:
@@ -48,7 +63,7 @@ class JobRecord:
             Entry(
                 now_ms,
                 Act.RELEASE
-                if job.state is State.SUCCEEDED and not job.statistic
+                if job.state is State.SUCCEEDED and not job.interactive
                 else Act.JOB_ENDED,
                 subject={"job": job.job_id, "requester": active.opened.spec.requester.uri},
                 digests={"spec": active.opened.digest},

@@ -27,6 +27,7 @@ class Connection:
     node: str
     certificate_pem: bytes
     keys_sent: deque[bytes] = field(default_factory=lambda: deque(maxlen=KEYS_REMEMBERED))
+    payloads_sent: dict[str, bytes] = field(default_factory=dict)
     outgoing: asyncio.Queue[link_pb2.CoordinatorFrame | None] = field(
         default_factory=lambda: asyncio.Queue(MAX_WAITING_FRAMES)
     )
@@ -36,6 +37,13 @@ class Connection:
         if digest in self.keys_sent:
             return False
         self.keys_sent.append(digest)
+        return True
+
+    def needs_payload(self, job_id: str, digest: bytes) -> bool:
+        """Whether this input of a job must travel on this stream; noted as sent if so."""
+        if self.payloads_sent.get(job_id) == digest:
+            return False
+        self.payloads_sent[job_id] = digest
         return True
 
     def send(self, frame: link_pb2.CoordinatorFrame) -> None:

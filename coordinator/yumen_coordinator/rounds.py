@@ -15,10 +15,23 @@ from yumen_core.jobs.machine import Job
 from yumen_core.jobs.runs import Runs, RunShape
 from yumen_core.log import Act, Entry
 from yumen_core.log.entry import Value
-from yumen_core.rpc.chunks import Joiner
+from yumen_core.rpc.chunks import Joiner, split
 from yumen_core.rpc.v1 import envelope_pb2
-from yumen_core.securesum import Adder, BfvPublicKey
-from yumen_core.securesum.ciphertext import sealed_bytes
+from yumen_core.securesum import BfvPublicKey
+from yumen_core.securesum.blind import BlindAdder
+from yumen_core.securesum.suite import adder, sum_bytes
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Sealed bytes on their way to the nodes, in the pieces that they travel in."""
+
+    digest: bytes
+    pieces: tuple[envelope_pb2.Chunk, ...]
+
+    @classmethod
+    def of(cls, sealed: bytes) -> Payload:
+        return cls(hashlib.sha256(sealed).digest(), tuple(split(sealed)))
 
 
 @dataclass
@@ -26,7 +39,8 @@ class ActiveJob:
     """A job that has not ended, with everything the coordinator holds for it in memory.
 
     Nothing in it is secret: the envelope is signed, the public key public, what nodes send is
-    encrypted to the requester and masked besides, and a run's `inputs` are sealed to the nodes.
+    encrypted to the requester and masked besides, and a run's `inputs` are sealed to the nodes, as
+    is `payload`, what a training's input names and travels apart.
     """
 
     job: Job
@@ -36,18 +50,21 @@ class ActiveJob:
     runs: Runs
     max_sum_bytes: int
     submitted_at_ms: int
+    bundle: bytes = b""
     decisions: dict[str, SignedEnvelope] = field(default_factory=dict)
     supports: dict[str, SignedEnvelope] = field(default_factory=dict)
     contributed: dict[str, bytes] = field(default_factory=dict)
     inputs: SignedInput | None = None
     inputs_envelope: SignedEnvelope | None = None
+    payload: Payload | None = None
     received_bytes: int = 0
     unlogged: list[Entry] = field(default_factory=list)
     end_logged: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
     _joiners: dict[str, Joiner] = field(default_factory=dict)
-    _adder: Adder | None = None
+    _adder: BlindAdder | None = None
+    _uploaded: Payload | None = None
     _soon: asyncio.TimerHandle | None = None
 
     @property
@@ -76,7 +93,7 @@ class ActiveJob:
         """Note an act of `node`, to be logged before anything follows from it."""
         subject = {"job": self.job.job_id, "node": node}
         told: dict[str, Value] = dict(detail or {})
-        if self.job.statistic and act in (Act.SUPPORT, Act.CONTRIBUTION):
+        if self.job.interactive and act in (Act.SUPPORT, Act.CONTRIBUTION):
             told |= {"run": self.job.run, "round": self.job.runs[-1]}
         self.unlogged.append(Entry(now_ms, act, subject, digests or {}, told))
 
@@ -104,6 +121,33 @@ class ActiveJob:
         self.start_sum()
         self.supports.clear()
         self.inputs, self.inputs_envelope = inputs, envelope
+        if self.payload is None or self.payload.digest != inputs.apart:
+            self.payload = None
+        self.take_uploaded()
+
+    def keep_uploaded(self, payload: Payload) -> None:
+        """What a later run's input names, or the present one's where it was lost."""
+        self._uploaded = payload
+
+    def has_uploaded(self, inputs: SignedInput) -> bool:
+        """Whether what `inputs` names is here, if it names anything."""
+        return not inputs.apart or any(
+            held is not None and held.digest == inputs.apart
+            for held in (self.payload, self._uploaded)
+        )
+
+    def take_uploaded(self) -> bool:
+        """Make what was uploaded the present run's, if its input names it."""
+        held, wanted = self._uploaded, self.inputs
+        if held is None or wanted is None or held.digest != wanted.apart:
+            return False
+        self.payload, self._uploaded = held, None
+        return True
+
+    @property
+    def waits_for_payload(self) -> bool:
+        """Whether the present run's input names bytes that are not here (after a restart)."""
+        return self.inputs is not None and bool(self.inputs.apart) and self.payload is None
 
     def forget_partial(self, node: str) -> None:
         """Drop the pieces of a contribution whose stream broke; the node sends it again."""
@@ -118,14 +162,16 @@ class ActiveJob:
         """
         if node in self.contributed:
             return None
-        limit = min(self.max_sum_bytes, sealed_bytes(self.slots))
+        suite = self.opened.spec.suite
+        limit = min(self.max_sum_bytes, sum_bytes(suite, self.slots))
         joiner = self._joiners.setdefault(node, Joiner(limit_bytes=limit, sender=node))
         payload = joiner.add(chunk)
         if payload is None:
             return None
         del self._joiners[node]
         if self._adder is None:
-            self._adder = Adder(BfvPublicKey.from_bytes(self.public_key), self.slots)
+            key = BfvPublicKey.from_bytes(self.public_key) if self.public_key else None
+            self._adder = adder(suite, key, self.slots)
         try:
             self._adder.add(payload)
         except PeerError as error:

@@ -19,6 +19,7 @@ from yumen_core.jobs.decision import Decision
 from yumen_core.jobs.inputs import SignedInput
 from yumen_core.jobs.machine import Job, Limits, Round, State, Step
 from yumen_core.jobs.runs import Runs
+from yumen_core.jobs.spec import JobSpec
 from yumen_core.log import Act, TileLog
 from yumen_core.rpc.v1 import envelope_pb2
 
@@ -26,7 +27,7 @@ from yumen_coordinator.dispatch import Dispatch
 from yumen_coordinator.outcome import outcome_of
 from yumen_coordinator.record import JobRecord
 from yumen_coordinator.registry import Registry
-from yumen_coordinator.rounds import ActiveJob
+from yumen_coordinator.rounds import ActiveJob, Payload
 from yumen_coordinator.store import Store, StoredJob
 
 _LOG = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ ANNOUNCE_S = 0.1
 """How long one node's answer may wait to be told to who watches the job, with those of others."""
 RETRY_S = 1.0
 """How soon a step that the store refused is tried again."""
+_MAY_TAKE_PART = (Step.ASKED, Step.AWAITING, Step.ACCEPTED)
 
 
 class Scheduler:
@@ -48,6 +50,7 @@ class Scheduler:
         clock: Clock,
         limits: Limits,
         max_sum_bytes: int,
+        training_round_ms: int,
     ) -> None:
         self._store = store
         self._log = log
@@ -57,6 +60,7 @@ class Scheduler:
         self._clock = clock
         self._limits = limits
         self._max_sum_bytes = max_sum_bytes
+        self._training_round_ms = training_round_ms
         self._active: dict[str, ActiveJob] = {}
 
     # Admission and restart ----------------------------------------------------------------------
@@ -68,6 +72,7 @@ class Scheduler:
         public_key: bytes,
         runs: Runs,
         ruling: machine.Admitted | machine.Refused,
+        bundle: bytes = b"",
     ) -> None:
         """Take up a verified job with the coordinator's ruling on it. Raises `PeerError`
         (`replay`) where its id was used before."""
@@ -77,11 +82,13 @@ class Scheduler:
             min_nodes=spec.min_nodes,
             steps=dict.fromkeys(spec.nodes, Step.ASKED),
             expires_at_ms=spec.expires_at_ms,
-            statistic=spec.statistic is not None,
-            runs=(runs.first.name,),
+            interactive=spec.interactive,
+            runs=() if runs.free else (runs.first.name,),
+            training=spec.training is not None,
+            round_ms=self._round_ms(spec),
         )
         job, effects = machine.advance(submitted, ruling, now_ms=now_ms, limits=self._limits)
-        active = self._activate(job, opened, envelope, public_key, runs, now_ms)
+        active = self._activate(job, opened, envelope, public_key, runs, now_ms, bundle)
         self._store.add(
             StoredJob(
                 job=job,
@@ -90,7 +97,8 @@ class Scheduler:
                 public_key=public_key,
                 submitted_at_ms=now_ms,
                 updated_at_ms=now_ms,
-            )
+            ),
+            bundle,
         )
         self._active[job.job_id] = active
         self._carry_out(active, effects)
@@ -103,6 +111,7 @@ class Scheduler:
         runs: Runs,
         decisions: dict[str, SignedEnvelope],
         inputs: tuple[SignedInput, SignedEnvelope] | None,
+        bundle: bytes,
     ) -> None:
         """Take up a job that was open when the coordinator stopped.
 
@@ -110,7 +119,7 @@ class Scheduler:
         """
         job = machine.restarted(stored.job, now_ms=self._clock.now_ms(), limits=self._limits)
         active = self._activate(
-            job, opened, envelope, stored.public_key, runs, stored.submitted_at_ms
+            job, opened, envelope, stored.public_key, runs, stored.submitted_at_ms, bundle
         )
         active.decisions.update(decisions)
         if inputs is not None:
@@ -142,6 +151,7 @@ class Scheduler:
         public_key: bytes,
         runs: Runs,
         submitted_at_ms: int,
+        bundle: bytes,
     ) -> ActiveJob:
         return ActiveJob(
             job=job,
@@ -151,7 +161,14 @@ class Scheduler:
             runs=runs,
             max_sum_bytes=self._max_sum_bytes,
             submitted_at_ms=submitted_at_ms,
+            bundle=bundle,
         )
+
+    def _round_ms(self, spec: JobSpec) -> int:
+        """The job's own limit of a round, 0 where the coordinator's holds."""
+        if spec.training is None:
+            return 0
+        return min(spec.training.round_timeout_s * 1000, self._training_round_ms)
 
     # What happens -------------------------------------------------------------------------------
 
@@ -162,7 +179,7 @@ class Scheduler:
             if node not in job.steps:
                 continue
             active.forget_partial(node)
-            if job.state is State.DECIDING and job.steps[node] in (Step.ASKED, Step.ACCEPTED):
+            if job.state in machine.UNDECIDED and job.steps[node] in _MAY_TAKE_PART:
                 self._dispatch.propose(
                     active, (node,)
                 )  # a node that was restarted needs the job again
@@ -201,6 +218,10 @@ class Scheduler:
             self.apply(decision.job_id, machine.NodeAccepted(node))
         else:
             self.apply(decision.job_id, machine.NodeDenied(node, decision.denials))
+
+    def awaits(self, node: str, job_id: str) -> None:
+        """A node decides once its people have reviewed the job's code."""
+        self.apply(job_id, machine.NodeAwaits(node))
 
     def supported(self, node: str, job_id: str, run: int, envelope: SignedEnvelope) -> None:
         """A node's support share. The coordinator cannot read it; the other nodes verify it.
@@ -265,8 +286,11 @@ class Scheduler:
         """
         active = self._active[job_id]
         job = active.job
-        if job.round is not Round.INPUT or inputs.run != job.run + 1 or inputs.round != name:
-            raise PeerError("round", f"expected run {job.run + 1}, got another or too early")
+        due = len(job.runs)
+        if job.round is not Round.INPUT or inputs.run != due or inputs.round != name:
+            raise PeerError("round", f"expected run {due}, got another or too early")
+        if not active.has_uploaded(inputs):
+            raise _input_missing(due)
         shape = active.runs.next(job.runs, name)
         support = shape.needs_support(job.runs)
         started, effects = machine.advance(
@@ -278,6 +302,17 @@ class Scheduler:
         active.start_run(inputs, envelope)
         active.job = started
         self._carry_out(active, effects)
+
+    def uploaded(self, job_id: str, payload: Payload) -> None:
+        """What a run's input names has come. Where the present run waits for it, after a restart,
+        its nodes are asked again."""
+        active = self._active[job_id]
+        active.keep_uploaded(payload)
+        job = active.job
+        if active.waits_for_payload and active.take_uploaded() and job.round is not None:
+            done = Step.SUPPORTED if job.round is Round.SUPPORT else Step.CONTRIBUTED
+            waiting = tuple(n for n in job.participants if job.steps[n] is not done)
+            self._dispatch.start_round(active, job.round, waiting)
 
     def complete(self, job_id: str) -> None:
         """The requester needs no further run."""
@@ -320,7 +355,9 @@ class Scheduler:
         )
         if job is active.job:
             return
-        if effects and not job.state.ended and not _repeats_after_restart(active.job, job):
+        dropped = any(isinstance(effect, machine.Drop) for effect in effects)
+        again = _repeats_after_restart(active.job, job) and not dropped
+        if effects and not job.state.ended and not again:
             self._store.save(
                 job,
                 now_ms=self._clock.now_ms(),
@@ -331,6 +368,8 @@ class Scheduler:
             )
         if machine.Release() in effects:
             self._record.release(active, job)
+        if dropped:
+            self._record.drop(active, job)
         active.job = job
         self._carry_out(active, effects)
 
@@ -349,8 +388,8 @@ class Scheduler:
                 case machine.StartRound(round_, _, nodes):
                     active.start_sum()
                     self._dispatch.start_round(active, round_, nodes)
-                case machine.Release():
-                    pass  # logged before the run counted as complete
+                case machine.Release() | machine.Drop() | machine.Wait():
+                    pass  # logged and stored before the job counted as there
                 case machine.Finish():
                     raise AssertionError("only an ended job finishes")
         if effects:
@@ -362,7 +401,7 @@ class Scheduler:
 
     def _tell_who_is_away(self, job_id: str, effect: machine.Effect) -> None:
         """Nodes whose grace time was over before they were asked: no timer will speak for them."""
-        if isinstance(effect, machine.Finish | machine.Release):
+        if not isinstance(effect, machine.Propose | machine.StartRound):
             return
         for node in effect.nodes:
             if self._registry.live(node) is None and not self._registry.may_return(node):
@@ -372,7 +411,7 @@ class Scheduler:
         job, now_ms = active.job, self._clock.now_ms()
         self._arm(active, at_least_s=RETRY_S)  # in case what follows cannot be stored
         total = b""
-        if job.state is State.SUCCEEDED and not job.statistic:
+        if job.state is State.SUCCEEDED and not job.interactive:
             try:
                 total = active.total()
             except YumenError as error:  # all parts were checked, so this is our own fault
@@ -415,6 +454,12 @@ class Scheduler:
         finally:
             if job_id in self._active:
                 self._arm(active, at_least_s=wait_s)
+
+
+def _input_missing(run: int) -> PeerError:
+    return PeerError(
+        "input_missing", f"expected the sealed bytes that the input of run {run} names, got none"
+    )
 
 
 def _repeats_after_restart(before: Job, after: Job) -> bool:

@@ -114,6 +114,7 @@ class Coordinator:
         self._limits = Limits(
             decision_ms=int(config.decision_timeout_s * 1000),
             round_ms=int(config.round_timeout_s * 1000),
+            approval_ms=int(config.approval_timeout_s * 1000),
         )
         self._registry = Registry(grace_s=config.reconnect_grace_s, on_absent=self._node_absent)
         self._scheduler = Scheduler(
@@ -123,6 +124,7 @@ class Coordinator:
             clock=clock,
             limits=self._limits,
             max_sum_bytes=config.max_sum_bytes,
+            training_round_ms=int(config.training_round_timeout_s * 1000),
         )
         self._checks = Checks(self._registry, timeout_s=config.decision_timeout_s)
         self._gate = Gate(self._membership, policies, self._registry, self._log)
@@ -220,7 +222,8 @@ class Coordinator:
             for node, raw in self._store.decisions(spec.job_id).items()
         }
         inputs = self._restored_input(opened)
-        self._scheduler.restore(stored, opened, envelope, asked.runs, decisions, inputs)
+        bundle = self._store.bundle(spec.job_id)
+        self._scheduler.restore(stored, opened, envelope, asked.runs, decisions, inputs, bundle)
 
     def _restored_input(self, opened: OpenedJob) -> tuple[SignedInput, SignedEnvelope] | None:
         """The signed input of a statistic's present run."""

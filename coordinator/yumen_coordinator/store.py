@@ -67,6 +67,14 @@ class _InputRow(_Base):
     envelope: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class _BundleRow(_Base):
+    """The code of a training, as its requester sent it: nodes that come back need it again."""
+
+    __tablename__ = "bundles"
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    bundle: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class _ResultRow(_Base):
     __tablename__ = "results"
     job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -114,8 +122,9 @@ class Store:
     def close(self) -> None:
         self._engine.dispose()
 
-    def add(self, stored: StoredJob) -> None:
-        """Insert a new job. Raises `PeerError` (`replay`) where its id was used before."""
+    def add(self, stored: StoredJob, bundle: bytes = b"") -> None:
+        """Insert a new job, with the bundle of a training that has one. Raises `PeerError`
+        (`replay`) where its id was used before."""
         job_id = stored.job.job_id
         values = {
             "job_id": job_id,
@@ -132,6 +141,8 @@ class Store:
                 if connection.execute(_FIND_SEEN, {"id": job_id}).first() is not None:
                     raise _replayed(job_id)
                 connection.execute(_ADD_JOB, values)
+                if bundle:
+                    connection.execute(_ADD_BUNDLE, {"job_id": job_id, "bundle": bundle})
         except IntegrityError:
             raise _replayed(job_id) from None
 
@@ -184,6 +195,12 @@ class Store:
             row = session.get(_InputRow, job_id)
             return None if row is None else row.envelope
 
+    def bundle(self, job_id: str) -> bytes:
+        """The code of a training; empty where it has none."""
+        with Session(self._engine) as session:
+            row = session.get(_BundleRow, job_id)
+            return b"" if row is None else row.bundle
+
     def save_result(self, job: Job, outcome: bytes, total: bytes, *, now_ms: int) -> None:
         """Store the final state and the encrypted sum in one transaction: both or neither."""
         values = {
@@ -195,6 +212,7 @@ class Store:
         with self._engine.begin() as connection:
             _update(connection, job, now_ms)
             connection.execute(_DROP_INPUT, {"id": job.job_id})
+            connection.execute(_DROP_BUNDLE, {"id": job.job_id})
             connection.execute(_ADD_RESULT, values)
 
     def result(self, job_id: str) -> tuple[bytes, bytes] | None:
@@ -247,6 +265,8 @@ _ADD_DECISION = insert(_DecisionRow)
 _ADD_RESULT = insert(_ResultRow)
 _ADD_INPUT = insert(_InputRow)
 _DROP_INPUT = delete(_InputRow).where(_InputRow.job_id == bindparam("id"))
+_ADD_BUNDLE = insert(_BundleRow)
+_DROP_BUNDLE = delete(_BundleRow).where(_BundleRow.job_id == bindparam("id"))
 _FIND_SEEN = select(_SeenRow.job_id).where(_SeenRow.job_id == bindparam("id"))
 _FIND_DECISIONS = select(_DecisionRow.node).where(_DecisionRow.job_id == bindparam("id"))
 _UPDATE_JOB = update(_JobRow).where(_JobRow.job_id == bindparam("id"))
@@ -306,8 +326,11 @@ def _load(text: str) -> Job:
             Denial(**{**d, "policy_digest": bytes.fromhex(d["policy_digest"])})
             for d in body["denials"]
         ),
-        statistic=body["statistic"],
+        interactive=body["interactive"],
         runs=tuple(body["runs"]),
         supported=body["supported"],
         code=body["code"],
+        training=body["training"],
+        lost=tuple(body["lost"]),
+        round_ms=body["round_ms"],
     )

@@ -81,6 +81,9 @@ CATALOGUE: dict[str, Kind] = {
     "data_values": Kind("FAILED_PRECONDITION", 409, 3, "leave such rows out with where="),
     "no_convergence": Kind("FAILED_PRECONDITION", 409, 8, "simplify the model"),
     "node_lost": Kind("UNAVAILABLE", 503, 5, "submit the job again when the node is back"),
+    "input_missing": Kind(
+        "FAILED_PRECONDITION", 409, 6, "bring the input of the run, then start it"
+    ),
     "round": Kind("FAILED_PRECONDITION", 409, 4, "submit a new job"),
     "ciphertext": Kind("INVALID_ARGUMENT", 400, 4, "check the node's software version"),
     "headroom": Kind("DATA_LOSS", 502, 4, "do not use this result; report it to the federation"),

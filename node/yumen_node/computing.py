@@ -23,7 +23,9 @@ from yumen_core.disclosure import (
 )
 from yumen_core.disclosure.rules import Flags, Keep
 from yumen_core.errors import StateError
-from yumen_core.jobs.runs import StatisticRound
+from yumen_core.jobs.answer import AnswerShape
+from yumen_core.jobs.runs import RunShape, StatisticRound
+from yumen_core.securesum.modulus import Slots
 from yumen_core.sql import LocalCells, Plan, RowsPlan
 from yumen_core.statistics.kinds import Inputs, Local
 from yumen_core.statistics.layout import to_integers
@@ -44,20 +46,41 @@ class Computed(Protocol):
     def flags(self) -> Flags:
         """uint8[cells, flags]: what this node says in the support step."""
 
-    def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
-        """What this node stands behind, bool[cells, supports]. `totals` counts all participants'
-        flags; None in a later run of a round that was settled. Raises `StateError`
-        (`too_few_rows`) where the rule refuses the run."""
-
-    def values(self, keep: Keep) -> list[list[int]]:
-        """The integers that leave."""
+    def answer(
+        self, shape: RunShape, totals: Flags | None, *, participants: int, min_nodes: int
+    ) -> tuple[Slots, int]:
+        """The payload slots that leave, and in how many cells they tell something. `totals` counts
+        all participants' flags; None in a later run of a round that was settled. Raises
+        `StateError` (`too_few_rows`) where the rule refuses the run."""
 
 
 @dataclass(frozen=True)
-class ComputedQuery:
+class ComputedCells:
+    """A part whose values are withheld or released cell by cell."""
+
+    flags: Flags
+
+    def answer(
+        self, shape: RunShape, totals: Flags | None, *, participants: int, min_nodes: int
+    ) -> tuple[Slots, int]:
+        keep = self.keep(totals, participants=participants, min_nodes=min_nodes)
+        assert isinstance(shape.answer, AnswerShape)
+        slots = shape.answer.encode(keep, self.values(keep))
+        return slots, int(np.count_nonzero(keep[:, 0]))
+
+    def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
+        """What this node stands behind, bool[cells, supports]."""
+        raise NotImplementedError
+
+    def values(self, keep: Keep) -> list[list[int]]:
+        """The integers that leave."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ComputedQuery(ComputedCells):
     plan: Plan
     cells: LocalCells
-    flags: Flags
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
         if totals is None:
@@ -75,10 +98,9 @@ class ComputedQuery:
 
 
 @dataclass(frozen=True)
-class ComputedRound:
+class ComputedRound(ComputedCells):
     round: StatisticRound
     local: Local
-    flags: Flags
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
         layout = self.round.layout
@@ -133,8 +155,8 @@ class Computing:
             cells = await asyncio.to_thread(dataset.cells, plan, timeout_s=self._timeout_s)
             margins = plan.layout.margins
             if margins is None:
-                return ComputedQuery(plan, cells, local_flags(cells.supports, rules))
-            return ComputedQuery(plan, cells, margin_flags(cells.supports, rules, margins))
+                return ComputedQuery(local_flags(cells.supports, rules), plan, cells)
+            return ComputedQuery(margin_flags(cells.supports, rules, margins), plan, cells)
         entry = next(entry for entry in job.asked.rounds if entry.named.name == name)
         if again and getattr(entry.kind, "remembers", False) and job.job_id not in self._rows:
             raise StateError(
@@ -146,7 +168,7 @@ class Computing:
         local = await asyncio.to_thread(
             entry.kind.compute, rows, entry.named.arguments, inputs, rules
         )
-        return ComputedRound(entry, local, round_flags(entry.kind.rule, local.supports, rules))
+        return ComputedRound(round_flags(entry.kind.rule, local.supports, rules), entry, local)
 
     async def _rows_of(self, job: AcceptedJob, plan: RowsPlan, rules: DisclosureRules) -> Rows:
         held = self._rows.get(job.job_id)

@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from yumen_core.settings import read_settings
 
+from yumen_node.training.limits import TrainingLimits
+
 FILE_NAME = "node.yaml"
 
 
@@ -14,7 +16,9 @@ class NodeConfig(BaseModel):
     """Settings of one node. Paths are relative to the file's folder.
 
     `coordinator` is host:port; `tables` are declaration files; `threads` bounds
-    DuckDB, `memory_limit` does for each table; times are in seconds.
+    DuckDB, `memory_limit` does for each table; `training` holds the sandbox's limits, and
+    `training_max_norm` bounds the L2 norm of what one round may change in a model; times are in
+    seconds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,6 +34,8 @@ class NodeConfig(BaseModel):
     threads: int = Field(default=2, ge=1, le=256)
     memory_limit: str = Field(default="2GB", pattern=r"^[0-9]+(MB|GB)$")
     query_timeout_s: float = Field(default=60.0, gt=0, le=86_400)
+    training: TrainingLimits = TrainingLimits()
+    training_max_norm: float = Field(default=1e6, gt=0)
     reconnect_max_s: float = Field(default=5.0, gt=0, le=600)
 
 

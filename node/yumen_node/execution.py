@@ -6,9 +6,11 @@ returned once is returned again as it was.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from yumen_core.errors import PeerError, StateError
@@ -16,12 +18,14 @@ from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.jobs.inputs import NO_INPUT, SignedInput, open_input, open_signed_input
 from yumen_core.jobs.machine import Round
-from yumen_core.jobs.rounds import participants_binding, sum_binding, support_binding
+from yumen_core.jobs.rounds import sum_binding, support_binding
 from yumen_core.jobs.runs import RunShape
 from yumen_core.log import Act, TileLog
 from yumen_core.log.entry import Value
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.securesum.contribution import contribute
+from yumen_core.securesum.modulus import SLOTS, Slots
+from yumen_core.securesum.parallel import EncryptionPool
 from yumen_core.securesum.support import seal_flags
 from yumen_core.statistics.kinds import Inputs
 
@@ -29,6 +33,7 @@ from yumen_node.computing import Computed, Computing
 from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
 from yumen_node.keys import NodeKeys
+from yumen_node.local_work import LocalWork
 from yumen_node.shares import Supports, open_supports
 from yumen_node.state import KnownRun, NodeState
 
@@ -50,7 +55,7 @@ class _Run:
 
     @property
     def known(self) -> KnownRun:
-        return KnownRun(self.shape.name, self.digest)
+        return KnownRun(self.shape.name, self.digest, self.participants)
 
 
 class Execution:
@@ -65,6 +70,8 @@ class Execution:
         log: TileLog,
         datasets: Mapping[str, Dataset],
         query_timeout_s: float,
+        local_work: LocalWork,
+        pool: EncryptionPool,
     ) -> None:
         self._membership = membership
         self._me = membership.identity.uri
@@ -74,13 +81,21 @@ class Execution:
         self._computing = Computing(
             self._me, datasets, timeout_s=query_timeout_s, check_rows=state.check_rows
         )
+        self._local_work = local_work
+        self._pool = pool
+        self._pool_free = asyncio.Lock()
         self._computed: dict[str, tuple[int, bytes, Computed]] = {}
 
     def forget(self, job_id: str) -> None:
         """The job is over."""
         self._computed.pop(job_id, None)
         self._computing.forget(job_id)
+        self._local_work.forget(job_id)
         self._state.end_job(job_id)
+
+    def receive(self, job: AcceptedJob, chunk: envelope_pb2.Chunk) -> None:
+        """A piece of the input of a training's next run; see `LocalWork.receive`."""
+        self._local_work.receive(job, chunk)
 
     async def support(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> SignedEnvelope:
         """This node's signed share of a run's support step.
@@ -135,26 +150,20 @@ class Execution:
             return before
         computed = await self._compute(job, run)
         supports = self._supports(job, run, request, computed) if run.supported else None
-        keep = computed.keep(
+        slots, released = computed.answer(
+            run.shape,
             None if supports is None else supports.totals,
             participants=len(run.participants),
             min_nodes=job.asked.min_nodes,
         )
-        payload = contribute(
-            run.shape.answer.encode(keep, computed.values(keep)),
-            public=job.public_key,
-            mask_key=self._keys.mask,
-            own_name=self._me,
-            peers=job.mask_keys(run.participants, but=self._me),
-            job_secret=job.secret,
-            binding=sum_binding(
-                job.job_id,
-                run.participants,
-                b"" if supports is None else supports.digest,
-                run=run.number,
-                inputs=run.digest,
-            ),
+        binding = sum_binding(
+            job.job_id,
+            run.participants,
+            b"" if supports is None else supports.digest,
+            run=run.number,
+            inputs=run.digest,
         )
+        payload = await self._hidden(job, run, slots, binding)
         self._log.record(
             Act.CONTRIBUTION,
             subject={"job": job.job_id},
@@ -162,13 +171,33 @@ class Execution:
             detail={
                 "bytes": len(payload),
                 "cells": run.shape.answer.cells,
-                "cells_released": int(np.count_nonzero(keep[:, 0])),
+                "cells_released": released,
                 **_told(job, run),
             },
         )
         self._add_part(job, run, Round.SUM, payload)
         self._computed.pop(job.job_id, None)
         return payload
+
+    async def _hidden(self, job: AcceptedJob, run: _Run, slots: Slots, binding: bytes) -> bytes:
+        """The contribution of `slots`; large ones are made off the event loop."""
+        make = partial(
+            contribute,
+            slots,
+            suite=job.opened.spec.suite,
+            public=job.public_key,
+            pad_key=job.pad_key,
+            mask_key=self._keys.mask,
+            own_name=self._me,
+            peers=job.mask_keys(run.participants, but=self._me),
+            job_secret=job.secret,
+            binding=binding,
+            pool=self._pool,
+        )
+        if slots.size <= SLOTS:
+            return make()
+        async with self._pool_free:
+            return await asyncio.to_thread(make)
 
     def _supports(
         self, job: AcceptedJob, run: _Run, request: link_pb2.RoundRequest, computed: Computed
@@ -200,23 +229,21 @@ class Execution:
         1. The participants are those of this job (`_participants`).
         2. The input is signed by the requester, for this job, run and round; the first has none.
         3. It is the present run, with the round and input it began with; or the next one, which
-           the job names, and this node has contributed to the one before.
+           the job names, and this node has contributed to the one before. Of a training a run may
+           have ended without a sum, and without this node.
         """
         participants = self._participants(job, request)
         inputs = self._signed_input(job, request)
         before = self._state.runs(job.job_id)
-        names = [entry.round for entry in before]
         number = request.run
         name = request.name or job.asked.runs.first.name
-        present = len(before) - 1
-        if number == present:
-            earlier = names[:-1]
-        elif number == present + 1:
-            earlier = names
-            if before and self._state.part(job.job_id, present, Round.SUM) is None:
-                raise PeerError("round", "expected a run after the sum of the run before")
-        else:
+        present = max(before, default=-1)
+        earlier = [entry.round for at, entry in before.items() if at < number]
+        if number < present or (number > present + 1 and not job.asked.runs.free):
             raise PeerError("round", f"expected run {present + 1}, got run {number}")
+        follows = number > present >= 0 and not job.asked.runs.free
+        if follows and self._state.part(job.job_id, present, Round.SUM) is None:
+            raise PeerError("round", "expected a run after the sum of the run before")
         shape = job.asked.runs.next(earlier, name)
         run = _Run(
             number,
@@ -231,7 +258,7 @@ class Execution:
         return run
 
     def _signed_input(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> SignedInput | None:
-        if request.run == 0:
+        if request.run == 0 and not job.asked.runs.free:
             return None
         signed = open_signed_input(
             SignedEnvelope.from_proto(request.input),
@@ -248,11 +275,12 @@ class Execution:
         return support_binding(job.job_id, run.participants, run=run.number, inputs=run.digest)
 
     def _participants(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> tuple[str, ...]:
-        """The participant set of the request, checked; the first part binds the job to it.
+        """The participant set of the request, checked; a part binds the job to it.
 
         1. It is a set, sorted, of nodes that the requester signed for, this one among them.
         2. It is as large as the requester and every table demand.
-        3. It is the one set of this job; the job has not ended.
+        3. It is the one set of this job, or of a training a smaller one where that is safe
+           (`NodeState.check_participants`); the job has not ended.
         """
         participants = tuple(request.participants)
         spec = job.opened.spec
@@ -272,8 +300,9 @@ class Execution:
         known = self._state.job(job.job_id)
         if known is None or known.ended or not known.accepted:
             raise PeerError("round", "expected a round of an open job, got one of another")
-        bound = participants_binding(job.job_id, participants)
-        self._state.check_participants(job.job_id, bound)
+        self._state.check_participants(
+            job.job_id, request.run, participants, may_shrink=job.asked.runs.free
+        )
         return participants
 
     def _add_part(self, job: AcceptedJob, run: _Run, step: Round, payload: bytes) -> None:
@@ -283,7 +312,7 @@ class Execution:
             step,
             payload,
             known=run.known,
-            participants=participants_binding(job.job_id, run.participants),
+            may_shrink=job.asked.runs.free,
         )
 
     async def _compute(self, job: AcceptedJob, run: _Run) -> Computed:
@@ -291,9 +320,12 @@ class Execution:
         held = self._computed.get(job.job_id)
         if held is not None and held[:2] == (run.number, run.digest):
             return held[2]
-        computed = await self._computing.run(
-            job, run.shape.name, self._inputs(job, run), again=run.again
-        )
+        computed: Computed
+        if job.asked.runs.free:
+            computed = await self._local_work.run(job, run.shape, run.inputs)
+        else:
+            inputs = self._inputs(job, run)
+            computed = await self._computing.run(job, run.shape.name, inputs, again=run.again)
         self._computed[job.job_id] = (run.number, run.digest, computed)
         return computed
 
@@ -313,7 +345,7 @@ class Execution:
 
 
 def _told(job: AcceptedJob, run: _Run) -> dict[str, Value]:
-    """Which run of a statistic an entry of the log is about."""
-    if job.opened.spec.statistic is None:
+    """Which run of a statistic or a training an entry of the log is about."""
+    if not job.opened.spec.interactive:
         return {}
     return {"run": run.number, "round": run.shape.name}

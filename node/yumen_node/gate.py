@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
-from yumen_core.errors import CallError, PeerError, YumenError
+from yumen_core.errors import CallError, PeerError, StateError, YumenError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.jobs.admission import (
@@ -31,16 +31,21 @@ from yumen_core.jobs.admission import (
     table_denials,
 )
 from yumen_core.jobs.book import DescriptorBook
+from yumen_core.jobs.code import check_code
 from yumen_core.jobs.decision import Decision
 from yumen_core.jobs.descriptor import NodeDescriptor
 from yumen_core.jobs.spec import JobSpec, secret_info
 from yumen_core.log import Act, TileLog
-from yumen_core.policy import PolicyBundle
+from yumen_core.policy import PolicyBundle, reviews_missing
 from yumen_core.policy.denial import Denial
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.secret import Secret
 from yumen_core.securesum.public_key import BfvPublicKey
+from yumen_core.securesum.suite import Suite, split_secret
+from yumen_core.training.bundle import Bundle
 
+from yumen_node.approvals import Approvals
+from yumen_node.code_reviews import CodeReviews
 from yumen_node.keys import NodeKeys
 from yumen_node.publication import Publication
 from yumen_node.state import NodeState
@@ -52,13 +57,16 @@ KEYS_KEPT = 64
 
 @dataclass(frozen=True)
 class AcceptedJob:
-    """A job this node has agreed to carry out, with what that takes."""
+    """A job this node has agreed to carry out, with what that takes: in the suite `bfv` the
+    requester's key, in `stream` this node's pad key, and the code of a training that has some."""
 
     opened: OpenedJob
     asked: Question
     descriptors: Mapping[str, NodeDescriptor]
-    public_key: BfvPublicKey
+    public_key: BfvPublicKey | None
     secret: Secret
+    pad_key: Secret | None = None
+    bundle: Bundle | None = None
 
     @property
     def job_id(self) -> str:
@@ -71,10 +79,11 @@ class AcceptedJob:
 
 @dataclass(frozen=True)
 class Ruling:
-    """The node's signed decision, and the job where it is to be carried out."""
+    """The node's signed decision, and the job where it is to be carried out; no decision yet where
+    people have to review its code."""
 
     job_id: str
-    envelope: SignedEnvelope
+    envelope: SignedEnvelope | None
     job: AcceptedJob | None
 
 
@@ -84,6 +93,8 @@ class _Understood:
     descriptors: Mapping[str, NodeDescriptor]
     public_key: BfvPublicKey | None
     secret: Secret | None
+    pad_key: Secret | None
+    bundle: Bundle | None
 
 
 class Gate:
@@ -98,8 +109,15 @@ class Gate:
         policies: PolicyBundle,
         state: NodeState,
         log: TileLog,
+        approvals: Approvals,
+        code_refusal: StateError | None,
+        limits: Mapping[str, str],
     ) -> None:
+        """`code_refusal` says why this node runs no code of a requester, if it does not; `limits`
+        are the sandbox's, for those who review code."""
         self._membership = membership
+        self._approvals = approvals
+        self._reviews = CodeReviews(approvals, membership.identity, code_refusal, limits)
         self._public_keys: OrderedDict[bytes, BfvPublicKey] = OrderedDict()
         self._book = DescriptorBook(membership)
         self._keys = keys
@@ -108,8 +126,9 @@ class Gate:
         self._state = state
         self._log = log
 
-    def decide(self, proposal: link_pb2.Proposal) -> Ruling:
-        """Decide on a proposal: log the decision, store it, and only then return it signed.
+    def decide(self, proposal: link_pb2.Proposal, held: AcceptedJob | None = None) -> Ruling:
+        """Decide on a proposal: log the decision, store it, and only then return it signed. `held`
+        is the job as it was accepted before in this process, if it was.
 
         1. The job's envelope, signer and form hold (`open_job`).
         2. Its id is new, or it is the very job decided on before: then the same answer is given.
@@ -117,7 +136,9 @@ class Gate:
         4. The statement gives the plan the job names, over the schema this node publishes.
         5. The public key is the one the job names; the job's secret opens for this job and node.
         6. The minimum of nodes is no lower than the tables demand.
-        7. This node's policies allow it for every table that is read.
+        7. Code that comes with it may run here: this node has a sandbox and nobody has rejected it.
+        8. This node's policies allow it for every table that is read; where all they miss is that
+           people have reviewed the code, the job waits for them.
         """
         self.keep_key(proposal)
         envelope = SignedEnvelope.from_proto(proposal.job)
@@ -134,14 +155,26 @@ class Gate:
                 return self._unopened(envelope, reused)
             answer = SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(known.decision))
             again = known.accepted and not known.ended and not opened.spec.dry_run
+            if again and held is not None:
+                return Ruling(opened.spec.job_id, answer, held)
             job = self._accepted(opened, self._understand(opened, proposal)) if again else None
             return Ruling(opened.spec.job_id, answer, job)
         try:
             understood = self._understand(opened, proposal)  # 3, 4, 5
         except (PeerError, CallError) as error:
             return self._rule(opened, (self._denial(error),), None)
-        denials = self._denials(opened.spec, understood.asked)  # 6, 7
+        denials = self._denials(opened.spec, understood)  # 6, 7, 8
+        if denials is None:
+            return Ruling(opened.spec.job_id, None, None)
         return self._rule(opened, denials, understood)
+
+    def reviews_changed(self) -> bool:
+        """Whether a review may have been written since this was asked last."""
+        return self._reviews.changed()
+
+    def settle(self, job_id: str) -> None:
+        """A job that waited for a review has ended elsewhere."""
+        self._approvals.settle(job_id)
 
     def _understand(self, opened: OpenedJob, proposal: link_pb2.Proposal) -> _Understood:
         """Steps 3 to 5."""
@@ -160,16 +193,16 @@ class Gate:
         descriptors = pinned_descriptors(spec, offered)
         asked = question(spec, descriptors)
         if spec.dry_run:
-            return _Understood(asked, descriptors, None, None)
-        public_key = self._public_key(spec, proposal.public_key)
-        info = secret_info(spec.job_id, me.uri)
-        try:
-            secret = Secret(self._keys.sealing.open(mine.sealed_secret, info))
-        except ValueError:
-            raise PeerError(
-                "sealed", "expected a job secret of 32 bytes, got another length"
-            ) from None
-        return _Understood(asked, descriptors, public_key, secret)
+            return _Understood(asked, descriptors, None, None, None, None)
+        check_code(spec, proposal.bundle)
+        bundle = Bundle.from_bytes(proposal.bundle) if proposal.bundle else None
+        bfv = spec.suite is Suite.BFV
+        public_key = self._public_key(spec, proposal.public_key) if bfv else None
+        opened_secret = self._keys.sealing.open(
+            mine.sealed_secret, secret_info(spec.job_id, me.uri)
+        )
+        secret, pad_key = split_secret(opened_secret, spec.suite)
+        return _Understood(asked, descriptors, public_key, secret, pad_key, bundle)
 
     def keep_key(self, proposal: link_pb2.Proposal) -> None:
         """Keep the public key that came along, whatever becomes of the job: the coordinator sends
@@ -194,18 +227,33 @@ class Gate:
         self._public_keys.move_to_end(held.digest)
         return held
 
-    def _denials(self, spec: JobSpec, asked: Question) -> tuple[Denial, ...]:
-        """Steps 6 and 7."""
-        me = self._membership.identity
+    def _denials(self, spec: JobSpec, understood: _Understood) -> tuple[Denial, ...] | None:
+        """Steps 6 to 8; `None` where people have to review the job's code first."""
+        me, asked = self._membership.identity, understood.asked
         denials = minimum_denials(spec, asked, node=me.uri)
+        denials = denials or self._reviews.denials(spec)
         if denials:
             return denials
         now_ms = self._membership.clock.now_ms()
-        for request in policy_requests(spec, asked, decider=me, nodes=[me.uri], now_ms=now_ms):
+        waits = False
+        for request in policy_requests(
+            spec,
+            asked,
+            decider=me,
+            nodes=[me.uri],
+            now_ms=now_ms,
+            reviewers=self._reviews.approvers(spec),
+        ):
+            waits = waits or reviews_missing(self._policies, request)
             decision = self._policies.decide(request)
             for problem in decision.errors:  # for the operator only
                 _LOG.error("a policy failed while deciding on job %s: %s", spec.job_id, problem)
             denials += table_denials(spec, request, decision.denials)
+        if waits and understood.bundle is not None:
+            self._reviews.offer(spec, asked, understood.bundle)
+            return None
+        if understood.bundle is not None:
+            self._approvals.settle(spec.job_id)
         return denials
 
     def _rule(
@@ -280,7 +328,7 @@ class Gate:
 
     @staticmethod
     def _accepted(opened: OpenedJob, understood: _Understood) -> AcceptedJob:
-        if understood.public_key is None or understood.secret is None:
+        if understood.secret is None:
             raise ValueError("a dry run is never carried out")
         return AcceptedJob(
             opened=opened,
@@ -288,4 +336,6 @@ class Gate:
             descriptors=understood.descriptors,
             public_key=understood.public_key,
             secret=understood.secret,
+            pad_key=understood.pad_key,
+            bundle=understood.bundle,
         )

@@ -30,6 +30,8 @@ FIRST_RETRY_S = 0.1
 WELCOME_TIMEOUT_S = 15.0
 MAX_OPEN_JOBS = 64
 MAX_WAITING_FRAMES = 1024
+REVIEWS_S = 0.5
+"""How soon a review takes effect on the jobs that wait for it."""
 
 Call = grpc.aio.StreamStreamCall[link_pb2.NodeFrame, link_pb2.CoordinatorFrame]
 
@@ -58,6 +60,7 @@ class Link:
         self._retry_max_s = retry_max_s
         self._on_connected = on_connected
         self._jobs: dict[str, AcceptedJob] = {}
+        self._waiting: dict[str, link_pb2.Proposal] = {}
         self._locks: dict[str, asyncio.Lock] = {}  # of jobs with steps under way
         self._under_way: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,6 +68,11 @@ class Link:
 
     async def run(self) -> None:
         """Connect, serve, and connect again, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_reviews())
+            await self._keep_connected()
+
+    async def _keep_connected(self) -> None:
         wait_s = FIRST_RETRY_S
         while True:
             try:
@@ -133,6 +141,8 @@ class Link:
             case "proposal":
                 job_id = _claimed_id(frame.proposal)
                 self._spawn(job_id, self._decide, frame.proposal)
+            case "input":
+                self._spawn(frame.input.job_id, self._take_input, frame.input)
             case "round":
                 self._spawn(frame.round.job_id, self._take_part, frame.round)
             case "ended":
@@ -185,15 +195,43 @@ class Link:
 
     async def _decide(self, proposal: link_pb2.Proposal) -> None:
         self._drop_expired()
+        self._waiting.pop(_claimed_id(proposal), None)
         if len(self._jobs) >= MAX_OPEN_JOBS:
             self._gate.keep_key(proposal)
             raise PeerError("payload_too_large", f"expected at most {MAX_OPEN_JOBS} open jobs")
-        ruling = self._gate.decide(proposal)
+        ruling = self._gate.decide(proposal, self._jobs.get(_claimed_id(proposal)))
         if ruling.job is not None:
             self._jobs[ruling.job_id] = ruling.job
+        if ruling.envelope is None:
+            self._wait_for_review(ruling.job_id, proposal)
+            return
         self._send(
             link_pb2.NodeFrame(decision=link_pb2.DecisionFrame(decision=ruling.envelope.to_proto()))
         )
+
+    def _wait_for_review(self, job_id: str, proposal: link_pb2.Proposal) -> None:
+        """Say that people here decide, and look at the proposal again once they have."""
+        if len(self._waiting) >= MAX_OPEN_JOBS:
+            raise PeerError(
+                "payload_too_large", f"expected at most {MAX_OPEN_JOBS} jobs that wait for a review"
+            )
+        self._waiting[job_id] = proposal
+        self._send(link_pb2.NodeFrame(awaiting=link_pb2.Awaiting(job_id=job_id)))
+
+    async def _watch_reviews(self) -> None:
+        """Decide on waiting jobs again when a review was written: by the command line, in another
+        process, so that only looking tells."""
+        while True:
+            await asyncio.sleep(REVIEWS_S)
+            if self._waiting and self._gate.reviews_changed():
+                for job_id, proposal in list(self._waiting.items()):
+                    self._spawn(job_id, self._decide, proposal)
+
+    async def _take_input(self, frame: link_pb2.InputFrame) -> None:
+        job = self._jobs.get(frame.job_id)
+        if job is None:
+            raise PeerError("round", "expected an input of a job that this node accepted")
+        self._execution.receive(job, frame.chunk)
 
     def _drop_expired(self) -> None:
         """Forget jobs that nobody may carry on and whose end this node was not there to hear."""
@@ -233,6 +271,8 @@ class Link:
                 raise PeerError("round", f"expected a round that the job names, got {other}")
 
     async def _end(self, ended: link_pb2.JobEnded) -> None:
+        if self._waiting.pop(ended.job_id, None) is not None:
+            self._gate.settle(ended.job_id)
         job = self._jobs.pop(ended.job_id, None)
         if job is None:
             return

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from yumen_core.canonical import Json
 from yumen_core.clock import Clock, SystemClock
 from yumen_core.errors import StateError
 from yumen_core.identity.client import enrol, renew_if_due
@@ -19,15 +20,20 @@ from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.descriptor import PublishedTable
 from yumen_core.log import Act, LogAlarm, open_log
 from yumen_core.policy import PolicyBundle, install_policies
+from yumen_core.securesum.parallel import EncryptionPool
 
+from yumen_node.approvals import Approvals
 from yumen_node.config import FILE_NAME, NodeConfig, load_config
 from yumen_node.datasets import Dataset, TableDeclaration, load_declaration
 from yumen_node.execution import Execution
 from yumen_node.gate import Gate
 from yumen_node.keys import load_keys
 from yumen_node.link import Link
+from yumen_node.local_work import LocalWork
 from yumen_node.publication import Publication
 from yumen_node.state import NodeState
+from yumen_node.training.probe import probe
+from yumen_node.training.trainer import Trainer
 
 _LOG = logging.getLogger(__name__)
 
@@ -133,6 +139,20 @@ class Node:
         log.on_failure = alarm.ring
         self._datasets = datasets = open_datasets(config)
         self._state = state = NodeState(config.state)
+        self._approvals = approvals = Approvals(config.state, membership)
+        trainer, self._pool = (
+            Trainer(config.training, config.state / "training-output", self._record_sandbox),
+            EncryptionPool(config.threads),
+        )
+        self._local_work = local_work = LocalWork(
+            membership.identity.uri,
+            config.state / "training",
+            trainer,
+            datasets,
+            max_norm=config.training_max_norm,
+            timeout_s=config.query_timeout_s,
+            check_rows=state.check_rows,
+        )
         publication = Publication(
             membership,
             keys,
@@ -147,6 +167,9 @@ class Node:
             policies=policies,
             state=state,
             log=log,
+            approvals=approvals,
+            code_refusal=_code_refusal(),
+            limits={name: str(value) for name, value in config.training.model_dump().items()},
         )
         execution = Execution(
             membership=membership,
@@ -155,6 +178,8 @@ class Node:
             log=log,
             datasets=datasets,
             query_timeout_s=config.query_timeout_s,
+            local_work=local_work,
+            pool=self._pool,
         )
         self._link = Link(
             address=config.coordinator,
@@ -183,14 +208,30 @@ class Node:
             detail={"tables": sorted(datasets)},
         )
 
+    def _record_sandbox(self, job_id: str, what: str, detail: Mapping[str, Json]) -> None:
+        """What a training's code was kept from, in the node's log."""
+        self._log.record(Act.SANDBOX, subject={"job": job_id}, detail={"what": what, **detail})
+
     async def run(self) -> None:
         await self._link.run()
 
     def close(self) -> None:
+        self._local_work.close()
+        self._pool.close()
+        self._approvals.close()
         for dataset in self._datasets.values():
             dataset.close()
         self._state.close()
         self._log.close()
+
+
+def _code_refusal() -> StateError | None:
+    """Why no code of a requester runs here, if it does not."""
+    try:
+        probe()
+    except StateError as error:
+        return error
+    return None
 
 
 __all__ = ["Node", "init_node", "open_datasets", "publish", "serve"]

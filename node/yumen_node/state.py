@@ -5,11 +5,13 @@ would give away a difference of contributions. The file is for the node's user a
 row and no key.
 
 A part is stored before it is sent and sent again as it was: a node contributes to one run of one
-job once, whatever the coordinator asks.
+job once, whatever the coordinator asks. The counter in `pads` moves on in the same transaction, so
+that masks and pads of a run that it has passed are never drawn for what could leave.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +27,6 @@ CREATE TABLE IF NOT EXISTS jobs (
     spec_digest BLOB NOT NULL,
     accepted INTEGER NOT NULL,
     decision BLOB NOT NULL,
-    participants BLOB,
     ended INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS rows (
@@ -37,7 +38,12 @@ CREATE TABLE IF NOT EXISTS runs (
     run INTEGER NOT NULL,
     round TEXT NOT NULL,
     input BLOB NOT NULL,
+    participants TEXT NOT NULL,
     PRIMARY KEY (job_id, run)
+) STRICT;
+CREATE TABLE IF NOT EXISTS pads (
+    job_id TEXT PRIMARY KEY,
+    next INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS parts (
     job_id TEXT NOT NULL,
@@ -51,23 +57,22 @@ CREATE TABLE IF NOT EXISTS parts (
 
 @dataclass(frozen=True)
 class KnownJob:
-    """A job this node has decided on; `decision` is its signed envelope, `participants` the digest
-    of the set it masked over, once that is fixed."""
+    """A job this node has decided on; `decision` is its signed envelope."""
 
     spec_digest: bytes
     accepted: bool
     decision: bytes
-    participants: bytes | None
     ended: bool
 
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run this node has sent a part of: its round, and the digest of its signed input (empty
-    where it has none)."""
+    """A run this node has sent a part of: its round, the digest of its signed input (empty where it
+    has none), and the set of participants that its parts are bound to, sorted."""
 
     round: str
     input: bytes
+    participants: tuple[str, ...]
 
 
 class NodeState:
@@ -85,13 +90,12 @@ class NodeState:
 
     def job(self, job_id: str) -> KnownJob | None:
         row = self._db.execute(
-            "SELECT spec_digest, accepted, decision, participants, ended FROM jobs"
-            " WHERE job_id = ?",
+            "SELECT spec_digest, accepted, decision, ended FROM jobs WHERE job_id = ?",
             (job_id,),
         ).fetchone()
         if row is None:
             return None
-        return KnownJob(row[0], bool(row[1]), row[2], row[3], bool(row[4]))
+        return KnownJob(row[0], bool(row[1]), row[2], bool(row[3]))
 
     def add_job(self, job_id: str, spec_digest: bytes, *, accepted: bool, decision: bytes) -> None:
         """Remember a decision. A job id is decided on once (primary key)."""
@@ -100,13 +104,27 @@ class NodeState:
             (job_id, spec_digest, int(accepted), decision),
         )
 
-    def check_participants(self, job_id: str, digest: bytes) -> None:
-        """Raise `PeerError` (`round`) where the job is bound to another participant set than
-        `digest`: summing over two sets would give the difference between them."""
-        known = self.job(job_id)
-        if known is None or known.participants not in (None, digest):
+    def check_participants(
+        self, job_id: str, run: int, participants: tuple[str, ...], *, may_shrink: bool = False
+    ) -> None:
+        """Raise `PeerError` (`round`) where the job is bound to another participant set than that
+        of `run`: summing over two sets would give the difference between them.
+
+        A training `may_shrink`: a later run may be of fewer participants, unless this node has sent
+        its part of the last run's sum and would now be asked for the same without them.
+        """
+        last = max(self.runs(job_id).items(), default=None)
+        if last is None or last[1].participants == participants:
+            return
+        number, known = last
+        if not (may_shrink and run > number and set(participants) < set(known.participants)):
             raise PeerError(
-                "round", "expected the participant set of the job's first round, got another set"
+                "round", "expected the participant set of the job's last run, got another set"
+            )
+        if self.part(job_id, number, "sum") is not None:
+            raise PeerError(
+                "round",
+                "expected the whole set of a run whose sum this node has its share in, got fewer",
             )
 
     def check_rows(self, job_id: str, digest: bytes) -> None:
@@ -123,12 +141,16 @@ class NodeState:
                 remedy="submit a new job",
             )
 
-    def runs(self, job_id: str) -> list[KnownRun]:
-        """The runs of which this node has sent a part, in order."""
+    def runs(self, job_id: str) -> dict[int, KnownRun]:
+        """The runs of which this node has sent a part, by number, in order."""
         rows = self._db.execute(
-            "SELECT round, input FROM runs WHERE job_id = ? ORDER BY run", (job_id,)
+            "SELECT run, round, input, participants FROM runs WHERE job_id = ? ORDER BY run",
+            (job_id,),
         )
-        return [KnownRun(name, inputs) for name, inputs in rows]
+        return {
+            run: KnownRun(name, inputs, tuple(json.loads(participants)))
+            for run, name, inputs, participants in rows
+        }
 
     def part(self, job_id: str, run: int, step: str) -> bytes | None:
         """What the node sent in this step of this run, if it has."""
@@ -146,36 +168,48 @@ class NodeState:
         payload: bytes,
         *,
         known: KnownRun,
-        participants: bytes,
+        may_shrink: bool = False,
     ) -> None:
-        """Keep what the node is about to send, and bind the job to the participant set and the run
-        to its round and input: all or nothing. Parts of earlier runs can go: a requester who has
-        sent this run's input has their sums.
+        """Keep what the node is about to send, and bind the run to its round, input and participant
+        set: all or nothing. Parts of earlier runs can go: a requester who has sent this run's input
+        has their sums, or there are none.
 
-        Raises as `check_participants`, and where the job has ended meanwhile or the run is known
-        with another round or input.
+        Raises as `check_participants`, and where the job has ended meanwhile, the run is known with
+        another round or input, or its pads were drawn before.
         """
         with self._transaction():
-            self.check_participants(job_id, participants)
+            self.check_participants(job_id, run, known.participants, may_shrink=may_shrink)
             job = self.job(job_id)
             if job is None or job.ended:
                 raise PeerError("round", "expected a part of an open job, got one of an ended job")
-            self._db.execute(
-                "UPDATE jobs SET participants = ? WHERE job_id = ?", (participants, job_id)
-            )
             before = self.runs(job_id)
-            if len(before) == run:
+            if run not in before and all(earlier < run for earlier in before):
                 self._db.execute(
-                    "INSERT INTO runs (job_id, run, round, input) VALUES (?, ?, ?, ?)",
-                    (job_id, run, known.round, known.input),
+                    "INSERT INTO runs (job_id, run, round, input, participants)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (job_id, run, known.round, known.input, json.dumps(known.participants)),
                 )
-            elif len(before) < run or before[run] != known:
+            elif before.get(run) != known:
                 raise PeerError("round", "expected the run's first input, got another")
+            if step == "sum":
+                self._use_pad(job_id, run)
             self._db.execute("DELETE FROM parts WHERE job_id = ? AND run < ?", (job_id, run))
             self._db.execute(
                 "INSERT INTO parts (job_id, run, step, payload) VALUES (?, ?, ?, ?)",
                 (job_id, run, step, payload),
             )
+
+    def _use_pad(self, job_id: str, run: int) -> None:
+        """The masks and the pad of a run are used up; of earlier runs too."""
+        row = self._db.execute("SELECT next FROM pads WHERE job_id = ?", (job_id,)).fetchone()
+        due = 0 if row is None else row[0]
+        if run < due:
+            raise PeerError("round", f"expected a run from {due}, whose pad is unused, got {run}")
+        self._db.execute(
+            "INSERT INTO pads (job_id, next) VALUES (?, ?)"
+            " ON CONFLICT (job_id) DO UPDATE SET next = excluded.next",
+            (job_id, run + 1),
+        )
 
     def end_job(self, job_id: str) -> None:
         """The job is over: no further part of it will be sent, and what was sent can go."""

@@ -82,9 +82,13 @@ class CoordinatorClient:
         nodes = [self.decision(d, role=Role.NODE) for d in answer.decisions]
         return own, nodes, list(answer.excluded)
 
-    def submit(self, job: SignedEnvelope, public_key: bytes) -> tuple[job_pb2.JobStatus, Decision]:
+    def submit(
+        self, job: SignedEnvelope, public_key: bytes, bundle: bytes = b""
+    ) -> tuple[job_pb2.JobStatus, Decision]:
         """Submit a signed job. The decision is the coordinator's, verified."""
-        request = federation_pb2.SubmitRequest(job=job.to_proto(), public_key=public_key)
+        request = federation_pb2.SubmitRequest(
+            job=job.to_proto(), public_key=public_key, bundle=bundle
+        )
         with self._faults():
             answer = self._stub.Submit(request, timeout=CALL_TIMEOUT_S)
         return answer.status, self.decision(answer.decision, role=Role.COORDINATOR)
@@ -135,6 +139,16 @@ class CoordinatorClient:
         if outcome is None:
             raise PeerError("failed", f"expected the sum of run {run} of `{job_id}`, got none")
         return outcome, total
+
+    def upload(self, job_id: str, payload: bytes, *, timeout_s: float) -> None:
+        """Bring what the input of a training's next run names."""
+
+        def pieces() -> Iterator[federation_pb2.UploadRequest]:
+            for number, chunk in enumerate(chunks.split(payload)):
+                yield federation_pb2.UploadRequest(job_id="" if number else job_id, chunk=chunk)
+
+        with self._faults():
+            self._stub.Upload(pieces(), timeout=timeout_s)
 
     def complete(self, job_id: str) -> job_pb2.JobStatus:
         """The requester needs no further run of a statistic."""

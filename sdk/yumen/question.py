@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from yumen_core.clock import Clock
 from yumen_core.errors import CallError, PeerError
@@ -19,8 +19,10 @@ from yumen_core.jobs.spec import (
     secret_info,
 )
 from yumen_core.secret import Secret
-from yumen_core.sql import Plan, RowsPlan, TableSchema, parse, parse_rows
+from yumen_core.securesum.suite import Suite, join_secret
+from yumen_core.sql import Plan, RowsPlan, TableSchema, parse, parse_columns, parse_rows
 from yumen_core.statistics.statistic import Statistic
+from yumen_core.training.spec import TrainingSpec
 
 from yumen._arguments import check_question, find_node, node_names
 
@@ -29,8 +31,9 @@ DEFAULT_LIFETIME_S = 600.0
 
 @dataclass(frozen=True)
 class Asked:
-    """A statement read against the catalogue, with the nodes it is put to; of a statistic, the
-    statement of its rows. `schemas` holds every table that the statement reads, by name."""
+    """A statement read against the catalogue, with the nodes it is put to; of a statistic or a
+    training, the statement of its rows. `schemas` holds every table that the statement reads, by
+    name."""
 
     sql: str
     purpose: str
@@ -39,14 +42,18 @@ class Asked:
     nodes: tuple[SignedDescriptor, ...]
     min_nodes: int
     statistic: Statistic | None = None
+    training: TrainingSpec | None = None
+    suite: Suite = Suite.BFV
 
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job ready to be signed, and the secret its nodes share with the requester."""
+    """A job ready to be signed, and the secret its nodes share with the requester; in the suite
+    `stream` also each node's pad key, by its SPIFFE id."""
 
     spec: JobSpec
     secret: Secret
+    pad_keys: Mapping[str, Secret] = field(default_factory=dict)
 
 
 def ask(
@@ -57,9 +64,11 @@ def ask(
     nodes: Sequence[str] | None,
     min_nodes: int | None,
     statistic: Statistic | None = None,
+    training: TrainingSpec | None = None,
+    suite: Suite = Suite.BFV,
 ) -> Asked:
-    """Read `sql`, the statement of a query or of a statistic's rows, against the catalogue and
-    choose the nodes.
+    """Read `sql`, the statement of a query or of the rows of a statistic or a training, against the
+    catalogue and choose the nodes.
 
     With `nodes=None` all nodes that publish every table of the statement are chosen; a name in
     `nodes` is a node's name, `organisation/name` or SPIFFE id, or an organisation that has one
@@ -69,10 +78,13 @@ def ask(
     check_question(sql, purpose, min_nodes)
     read: Callable[[str, Mapping[str, TableSchema]], Plan | RowsPlan]
     read = parse if statistic is None else parse_rows
+    if training is not None:
+        read = parse_columns
     plan = read(sql, _schemas(catalogue))
     tables = (plan.table, *plan.joined)
     chosen, schemas, needed = choose(tables, catalogue, nodes=nodes, min_nodes=min_nodes)
-    return Asked(sql, purpose, read(sql, schemas), schemas, chosen, needed, statistic)
+    plan = read(sql, schemas)
+    return Asked(sql, purpose, plan, schemas, chosen, needed, statistic, training, suite)
 
 
 def choose(
@@ -117,9 +129,11 @@ def prepare(
     dry_run: bool = False,
     lifetime_s: float = DEFAULT_LIFETIME_S,
 ) -> PreparedJob:
-    """The job for `asked`, with a fresh id, and a fresh secret sealed to each node."""
+    """The job for `asked`, with a fresh id, and fresh secrets sealed to each node."""
     job_id = new_job_id(clock)
     secret = Secret.generate()
+    uris = [node.descriptor.node.uri for node in asked.nodes]
+    pad_keys = {uri: Secret.generate() for uri in uris} if asked.suite is Suite.STREAM else {}
     participants = tuple(
         Participant(
             node=node.descriptor.node,
@@ -127,7 +141,7 @@ def prepare(
             sealed_secret=b""
             if dry_run
             else seal(
-                secret.reveal(),
+                join_secret(secret, pad_keys.get(node.descriptor.node.uri)),
                 node.descriptor.sealing_key,
                 secret_info(job_id, node.descriptor.node.uri),
             ),
@@ -153,8 +167,10 @@ def prepare(
         expires_at_ms=now_ms + int(lifetime_s * 1000),
         dry_run=dry_run,
         statistic=asked.statistic,
+        training=asked.training,
+        suite=asked.suite,
     )
-    return PreparedJob(spec, secret)
+    return PreparedJob(spec, secret, pad_keys)
 
 
 def _schemas(catalogue: Sequence[SignedDescriptor]) -> Mapping[str, TableSchema]:

@@ -12,8 +12,10 @@ from yumen_core.jobs.machine import State
 from yumen_core.jobs.rounds import sum_binding
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum.contribution import open_sum
+from yumen_core.securesum.suite import Suite
 from yumen_core.sql import Plan, finish
 from yumen_core.statistics.statistic import Statistic
+from yumen_core.training.spec import TrainingSpec
 
 from yumen._arguments import check_question
 from yumen.coordinator import CoordinatorClient
@@ -58,8 +60,16 @@ class Session:
             )
         return self._connection
 
-    def ask(self, sql: str, terms: Terms, statistic: Statistic | None = None) -> Asked:
-        """Read a statement, of a query or of a statistic's rows, against the present catalogue."""
+    def ask(
+        self,
+        sql: str,
+        terms: Terms,
+        statistic: Statistic | None = None,
+        training: TrainingSpec | None = None,
+        suite: Suite = Suite.BFV,
+    ) -> Asked:
+        """Read a statement, of a query or of the rows of a statistic or a training, against the
+        present catalogue."""
         check_question(sql, terms.purpose, terms.min_nodes)
         catalogue = [signed for signed, _ in self.client.catalogue()]
         return ask(
@@ -69,6 +79,8 @@ class Session:
             nodes=terms.nodes,
             min_nodes=terms.min_nodes,
             statistic=statistic,
+            training=training,
+            suite=suite,
         )
 
     def check(self, asked: Asked) -> CheckReport:
@@ -85,18 +97,18 @@ class Session:
             nodes_needed=asked.min_nodes,
         )
 
-    def prepared(self, asked: Asked, timeout_s: float) -> Submission:
-        """A job for `asked`, ready to be submitted."""
+    def prepared(self, asked: Asked, timeout_s: float, bundle: bytes = b"") -> Submission:
+        """A job for `asked`, ready to be submitted, with the code of a training that has some."""
         me = self.client.membership
-        keypair = self.keys.current()
+        keypair = self.keys.current() if asked.suite is Suite.BFV else None
         prepared = prepare(
             asked,
             me.identity,
             clock=me.clock,
-            public_key_digest=keypair.public.digest,
+            public_key_digest=b"" if keypair is None else keypair.public.digest,
             lifetime_s=timeout_s,
         )
-        return Submission(self.client, prepared, keypair)
+        return Submission(self.client, prepared, keypair, bundle)
 
     def query(self, sql: str, terms: Terms) -> Result:
         """One aggregate; see `Federation.query`."""

@@ -7,7 +7,7 @@ that decided, and participants only where each has signed an acceptance of this 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from yumen_core.errors import CATALOGUE, Denied, PeerError
 from yumen_core.identity.envelope import PayloadType
@@ -38,16 +38,22 @@ _CODES = {
 
 
 class Submission:
-    """A job that its requester has prepared; `payload` is what he signs. A dry run has no key."""
+    """A job that its requester has prepared; `payload` is what he signs. A dry run has no key, nor
+    has a job in the suite `stream`."""
 
     def __init__(
-        self, client: CoordinatorClient, job: PreparedJob, keypair: BfvKeyPair | None
+        self,
+        client: CoordinatorClient,
+        job: PreparedJob,
+        keypair: BfvKeyPair | None,
+        bundle: bytes = b"",
     ) -> None:
         self.job = job
         self.keypair = keypair
         self.payload = job.spec.to_bytes()
         self.digest = spec_digest(self.payload)
         self._client = client
+        self._bundle = bundle
 
     @property
     def job_id(self) -> str:
@@ -63,9 +69,9 @@ class Submission:
 
     def submit(self) -> job_pb2.JobStatus:
         """Sign and submit. Raises `Denied` where the coordinator's own policy refuses."""
-        assert self.keypair is not None
         envelope = self._client.membership.sign(self.payload, PayloadType.JOB_SPEC)
-        status, decision = self._client.submit(envelope, self.keypair.public.to_bytes())
+        key = b"" if self.keypair is None else self.keypair.public.to_bytes()
+        status, decision = self._client.submit(envelope, key, self._bundle)
         self._check_decision(decision)
         if not decision.accepted:
             raise Denied(refusal(self.job.spec, [decision]), decision.denials)
@@ -73,20 +79,35 @@ class Submission:
 
     def wait(self, status: job_pb2.JobStatus, timeout_s: float) -> None:
         """Follow the job to its end, across a coordinator that goes away and comes back."""
-        deadline = time.monotonic() + timeout_s + 5.0
         with JobProgress(f"job {self.job_id}") as progress:
-            while not state_of(status).ended:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0:
-                    raise PeerError("deadline", "expected the job to end in time, got no end of it")
-                try:
-                    for status in self._client.watch(self.job_id, timeout_s=left_s):
-                        progress.update(status)
-                except PeerError as error:
-                    if error.code not in AWAY:
-                        raise
-                if not state_of(status).ended:  # the stream ended before the job
-                    time.sleep(0.2)
+            self.follow(status, timeout_s, progress.update, until=lambda s: state_of(s).ended)
+
+    def follow(
+        self,
+        status: job_pb2.JobStatus,
+        timeout_s: float,
+        tell: Callable[[job_pb2.JobStatus], None],
+        *,
+        until: Callable[[job_pb2.JobStatus], bool],
+    ) -> job_pb2.JobStatus:
+        """Follow the job from `status` until `until` holds of its state, telling each on the way,
+        across a coordinator that goes away and comes back. Raises `PeerError` (`deadline`)."""
+        deadline = time.monotonic() + timeout_s + 5.0
+        while not until(status):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise PeerError("deadline", "expected the job to end in time, got no end of it")
+            try:
+                for status in self._client.watch(self.job_id, timeout_s=left_s):
+                    tell(status)
+                    if until(status):
+                        break
+            except PeerError as error:
+                if error.code not in AWAY:
+                    raise
+            if not until(status):  # the stream ended before the job
+                time.sleep(0.2)
+        return status
 
     def fetch(self) -> tuple[job_pb2.Outcome, bytes]:
         """The ended job's outcome, across a coordinator that goes away and comes back."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from yumen_cli import approvals
 from yumen_cli.options import (
     AsJson,
     Level,
@@ -24,6 +25,7 @@ from yumen_cli.terminal import aligned, emit, say
 from yumen_cli.words import read_token
 
 app = group("A node: it stands beside the data and decides.")
+app.add_typer(approvals.app, name="approvals")
 
 Declared = Annotated[
     Path,
@@ -46,6 +48,15 @@ def init(
     ],
     policies: Policies = None,
     purposes: Purposes = None,
+    approve: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--approve",
+            metavar="PATH",
+            help="Approve the app in this project folder, as it is now; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     start: Start = False,
     with_parent: WithParent = False,
     log_level: Level = LogLevel.INFO,
@@ -67,6 +78,8 @@ def init(
         purposes=purposes,
         clock=SystemClock(),
     )
+    if approve:
+        _approve(directory, approve)
     if start:
         _serve(directory, as_json, with_parent, log_level)
     elif as_json:
@@ -118,6 +131,13 @@ def quality(path: Declared, as_json: AsJson = False) -> None:
         return
     for name, report in reports:
         say(f"{name}: {report.text()}\n")
+
+
+def _approve(directory: Path, folders: list[Path]) -> None:
+    from yumen_node.approvals import approve_folder
+
+    for folder in folders:
+        approve_folder(directory, folder, "approved when the node was set up")
 
 
 def _serve(directory: Path, as_json: bool, with_parent: bool, log_level: LogLevel) -> None:

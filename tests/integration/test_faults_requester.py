@@ -208,7 +208,7 @@ def _long_statement(message: job_pb2.JobSpec) -> None:
          f"expected a sealed secret of 1 to 4096 bytes for `{node_uri('a')}`, got 0"),
         (_long_secret, "job_spec",
          f"expected a sealed secret of 1 to 4096 bytes for `{node_uri('a')}`, got 4097"),
-        (_set(suite=7), "job_spec", "expected suite bfv, got suite number 7"),
+        (_set(suite=7), "job_spec", "expected suite bfv or stream, got suite number 7"),
         (_set(purpose="x" * 201), "job_spec",
          "expected a purpose of 1 to 200 characters, got one of 201"),
         (_set(purpose="re\u202esearch"), "job_spec",

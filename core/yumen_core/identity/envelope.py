@@ -38,6 +38,7 @@ class PayloadType(StrEnum):
     SUPPORT = "application/vnd.yumen.support.v1"
     ROUND_INPUT = "application/vnd.yumen.round-input.v1"
     RENEWAL = "application/vnd.yumen.renewal.v1"
+    CODE_REVIEW = "application/vnd.yumen.code-review.v1"
 
 
 @dataclass(frozen=True)

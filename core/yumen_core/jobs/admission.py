@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 from yumen_core import canonical
 from yumen_core.errors import PeerError, YumenError
@@ -23,13 +24,15 @@ from yumen_core.jobs.runs import (
     StatisticRound,
     runs_of_query,
     runs_of_statistic,
+    runs_of_training,
     statistic_rounds,
 )
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.log.entry import Value
 from yumen_core.policy.denial import Denial
 from yumen_core.policy.request import GRADES, PolicyRequest
-from yumen_core.sql import Plan, RowsPlan, parse, parse_rows
+from yumen_core.sql import Plan, RowsPlan, TableSchema, parse, parse_columns, parse_rows
+from yumen_core.training.spec import BundleCode
 
 MAX_DETAIL_BYTES = 48_000  # of a log entry's 65,535; names and digests need the rest
 MAX_LOGGED_DENIALS = 64
@@ -59,9 +62,12 @@ class Question:
 
     @property
     def aggregates(self) -> frozenset[str]:
-        """What is released: aggregate functions of a query, kinds of rounds of a statistic."""
+        """What is released: aggregate functions of a query, kinds of rounds of a statistic, actions
+        of a training."""
         if isinstance(self.plan, Plan):
             return self.plan.aggregates
+        if self.runs.free:
+            return frozenset(shape.name for shape in self.runs.shapes)
         return frozenset(entry.kind.name for entry in self.rounds)
 
     @property
@@ -134,7 +140,8 @@ def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Quest
     1. Every participant publishes every table, with the schema whose digest the job names.
     2. The statement parses to the plan whose digest the job names.
     3. It reads the tables that the job names, and each of them: policies are asked about these.
-    4. A statistic's rounds are of known kinds, with arguments that these take.
+    4. A statistic's rounds are of known kinds, with arguments that these take; a training reads
+       plain columns.
 
     Raises `PeerError` (`job_spec`) for 1, 3 and a digest that differs, `CallError` (`sql_…`,
     `statistic`) for 4, a statement that is not supported, or one that reads a table that the job
@@ -148,7 +155,7 @@ def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Quest
         for name, digest in spec.tables.items()
     }
     catalogue = {name: next(iter(tables.values())).schema for name, tables in published.items()}
-    plan = parse(spec.sql, catalogue) if spec.statistic is None else parse_rows(spec.sql, catalogue)
+    plan = _plan(spec, catalogue)
     named = {entry.table for entry in spec.joined}
     if plan.table != spec.table or plan.joined.keys() != named:
         raise PeerError(
@@ -163,9 +170,17 @@ def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Quest
     tables = published.pop(spec.table)
     if isinstance(plan, Plan):
         return Question(plan, tables, runs_of_query(plan), joined=published)
+    if spec.training is not None:
+        return Question(plan, tables, runs_of_training(spec))
     assert spec.statistic is not None
     rounds = statistic_rounds(spec.statistic, plan)
     return Question(plan, tables, runs_of_statistic(rounds), rounds)
+
+
+def _plan(spec: JobSpec, catalogue: Mapping[str, TableSchema]) -> Plan | RowsPlan:
+    if spec.training is not None:
+        return parse_columns(spec.sql, catalogue)
+    return parse(spec.sql, catalogue) if spec.statistic is None else parse_rows(spec.sql, catalogue)
 
 
 def _published(name: str, digest: bytes, node: str, described: NodeDescriptor) -> PublishedTable:
@@ -203,13 +218,14 @@ def policy_requests(
     decider: Identity,
     nodes: Iterable[str],
     now_ms: int,
+    reviewers: int = 0,
 ) -> tuple[PolicyRequest, ...]:
     """The facts of a job as `decider` puts them to its policy: once for each table that is read,
     each of which must allow it.
 
     `nodes` are those whose tables the decision is about: a node itself, or all participants at
     the coordinator. Where they differ the strictest counts: the highest grade, the lowest
-    threshold.
+    threshold. `reviewers` is how many have approved the code of a training at the decider.
     """
     about = tuple(nodes)
     threshold = min(asked.threshold(node) for node in about)
@@ -221,6 +237,7 @@ def policy_requests(
             decider=decider,
             threshold=threshold,
             now_ms=now_ms,
+            reviewers=reviewers,
         )
         for tables in (asked.tables, *asked.joined.values())
     )
@@ -244,6 +261,7 @@ def _policy_request(
     decider: Identity,
     threshold: int,
     now_ms: int,
+    reviewers: int,
 ) -> PolicyRequest:
     """The facts about one table, as its nodes publish it."""
     name = tables[0].schema.name
@@ -259,7 +277,7 @@ def _policy_request(
     return PolicyRequest(
         requester=spec.requester,
         decider=decider,
-        operation="query" if spec.statistic is None else "statistic",
+        operation=spec.operation,
         rounds=asked.runs.most,
         table=name,
         table_grade=max(table_grades, key=GRADES.index),
@@ -273,11 +291,33 @@ def _policy_request(
         participants=len(spec.participants),
         min_nodes=spec.min_nodes,
         threshold=threshold,
-        suite="bfv",
+        suite=spec.suite.value,
+        **_training_facts(spec, reviewers),
         now_ms=now_ms,
         expires_at_ms=spec.expires_at_ms,
         dry_run=spec.dry_run,
     )
+
+
+class _TrainingFacts(TypedDict, total=False):
+    program: str
+    program_name: str
+    code_reviewers: int
+    parameters: int
+
+
+def _training_facts(spec: JobSpec, reviewers: int) -> _TrainingFacts:
+    """What a policy may know of a training beside its columns."""
+    training = spec.training
+    if training is None:
+        return {}
+    code = isinstance(training.program, BundleCode)
+    return {
+        "program": "code" if code else "model",
+        "program_name": training.name,
+        "code_reviewers": reviewers if code else 0,
+        "parameters": training.values,
+    }
 
 
 def minimum_denials(spec: JobSpec, asked: Question, *, node: str) -> tuple[Denial, ...]:

@@ -1,4 +1,7 @@
-"""What a requester sends the nodes between the runs of a statistic: arrays, sealed and signed.
+"""What a requester sends the nodes between the runs of a job: sealed and signed.
+
+Of a statistic these are a few arrays, in the signed message itself. Of a training it is a model,
+which travels apart in pieces: the signed message then holds the digest of the sealed bytes.
 
 The job's secret is known to the requester and the job's nodes, so the coordinator carries what it
 cannot read; the requester's signature says that no node made it up. Every party masks its sum under
@@ -9,6 +12,7 @@ inputs have a sum that nobody can read.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +33,11 @@ from yumen_core.statistics.kinds import Inputs
 from yumen_core.statistics.layout import Reals
 
 MAX_INPUT_BYTES = 4 << 20
+MAX_APART_BYTES = 576 << 20
+"""Of a training's sealed input: 64 million values of 8 bytes, and what goes with them."""
 MAX_ARRAYS = 32
 _NONCE_BYTES = 12
+_OVERHEAD_BYTES = _NONCE_BYTES + 16
 _LABEL = b"yumen/v1/round-input"
 NO_INPUT = b""
 """The digest that stands for the input of a run which has none."""
@@ -39,12 +46,15 @@ NO_INPUT = b""
 @dataclass(frozen=True)
 class SignedInput:
     """An input whose signature and frame hold; what is in it is sealed still. `digest` is of the
-    signed payload."""
+    signed payload. Where the sealed bytes travel apart, `apart` is their digest and `size` their
+    number, and `sealed` is empty."""
 
     run: int
     round: str
     sealed: bytes
     digest: bytes
+    apart: bytes = b""
+    size: int = 0
 
 
 def seal_input(
@@ -65,13 +75,49 @@ def seal_input(
         raise CallError(
             "statistic", f"expected inputs of at most {MAX_INPUT_BYTES} bytes, got {len(plain)}"
         )
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    sealed = nonce + _cipher(secret, job_id, run).encrypt(
-        nonce, plain, _frame(spec_digest, run, round_name)
-    )
+    sealed = _seal(plain, job_id, spec_digest, run, round_name, secret)
     return job_pb2.RoundInput(
         job_id=job_id, spec_digest=spec_digest, run=run, round=round_name, sealed=sealed
     ).SerializeToString(deterministic=True)
+
+
+def seal_apart(
+    plain: bytes, *, job_id: str, spec_digest: bytes, run: int, round_name: str, secret: Secret
+) -> tuple[bytes, bytes]:
+    """The payload to sign for one run of a training, and the sealed bytes that it names.
+
+    Raises `CallError` (`payload_too_large`) for more than `MAX_APART_BYTES`.
+    """
+    if len(plain) > MAX_APART_BYTES - _OVERHEAD_BYTES:
+        raise CallError(
+            "payload_too_large",
+            f"expected a model of at most {MAX_APART_BYTES >> 20} MiB, got {len(plain)} bytes",
+            remedy="train a smaller model, or a part of it",
+        )
+    sealed = _seal(plain, job_id, spec_digest, run, round_name, secret)
+    payload = job_pb2.RoundInput(
+        job_id=job_id,
+        spec_digest=spec_digest,
+        run=run,
+        round=round_name,
+        sealed_digest=hashlib.sha256(sealed).digest(),
+        sealed_bytes=len(sealed),
+    ).SerializeToString(deterministic=True)
+    return payload, sealed
+
+
+def open_apart(
+    signed: SignedInput, sealed: bytes, *, job_id: str, spec_digest: bytes, secret: Secret
+) -> bytes:
+    """What is in the sealed bytes of a training's input.
+
+    1. They are the ones whose digest the requester signed. 2. They open for this job, run and
+    round. Raises `PeerError` (`sealed`).
+    """
+    found = hashlib.sha256(sealed).digest()
+    if not signed.apart or not hmac.compare_digest(found, signed.apart):
+        raise PeerError("sealed", "expected the input that the requester signed, got other bytes")
+    return _unseal(sealed, signed, job_id, spec_digest, secret)
 
 
 def open_signed_input(
@@ -125,16 +171,11 @@ def open_input(
 
     Raises `PeerError` (`sealed`, `round`).
     """
-    nonce, body = signed.sealed[:_NONCE_BYTES], signed.sealed[_NONCE_BYTES:]
+    plain = _unseal(signed.sealed, signed, job_id, spec_digest, secret)
     try:
-        plain = _cipher(secret, job_id, signed.run).decrypt(
-            nonce, body, _frame(spec_digest, signed.run, signed.round)
-        )
         message = job_pb2.Arrays.FromString(plain)
-    except (InvalidTag, ValueError, DecodeError):
-        raise PeerError(
-            "sealed", "expected an input sealed for this run, got other bytes"
-        ) from None
+    except DecodeError:
+        raise _unsealable() from None
     if len(message.arrays) > MAX_ARRAYS or sorted(a.name for a in message.arrays) != sorted(shapes):
         raise PeerError("round", f"expected the inputs {', '.join(sorted(shapes))}, got others")
     return {array.name: _array(array, shapes[array.name]) for array in message.arrays}
@@ -149,7 +190,18 @@ def _message(payload: bytes) -> job_pb2.RoundInput:
 
 def _signed(message: job_pb2.RoundInput, payload: bytes) -> SignedInput:
     digest = hashlib.sha256(payload).digest()
-    return SignedInput(message.run, message.round, message.sealed, digest)
+    apart = message.sealed_digest
+    if apart and (
+        len(apart) != 32
+        or message.sealed
+        or not _OVERHEAD_BYTES < message.sealed_bytes <= MAX_APART_BYTES
+    ):
+        raise PeerError(
+            "round",
+            f"expected an input of at most {MAX_APART_BYTES} bytes, named by its SHA-256",
+        )
+    size = message.sealed_bytes
+    return SignedInput(message.run, message.round, message.sealed, digest, apart, size)
 
 
 def _array(message: job_pb2.Array, shape: tuple[int, ...]) -> Reals:
@@ -162,6 +214,33 @@ def _array(message: job_pb2.Array, shape: tuple[int, ...]) -> Reals:
     if not np.isfinite(values).all():
         raise PeerError("round", f"expected finite values in the input `{message.name}`")
     return values
+
+
+def _seal(
+    plain: bytes, job_id: str, spec_digest: bytes, run: int, round_name: str, secret: Secret
+) -> bytes:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + _cipher(secret, job_id, run).encrypt(
+        nonce, plain, _frame(spec_digest, run, round_name)
+    )
+
+
+def _unseal(
+    sealed: bytes, signed: SignedInput, job_id: str, spec_digest: bytes, secret: Secret
+) -> bytes:
+    view = memoryview(sealed)
+    try:
+        return _cipher(secret, job_id, signed.run).decrypt(
+            sealed[:_NONCE_BYTES],
+            view[_NONCE_BYTES:],
+            _frame(spec_digest, signed.run, signed.round),
+        )
+    except (InvalidTag, ValueError):
+        raise _unsealable() from None
+
+
+def _unsealable() -> PeerError:
+    return PeerError("sealed", "expected an input sealed for this run, got other bytes")
 
 
 def _cipher(secret: Secret, job_id: str, run: int) -> AESGCM:

@@ -1,17 +1,26 @@
 """The life of a job as a pure state machine: an event comes in, a new job and effects go out.
 
     submitted ─► deciding ─► running (support step, then sum) ─► succeeded
-                    │            │
-                    ▼            ▼
-        denied, insufficient_nodes   node_lost, failed          cancelled and expired from anywhere
+                    │  ▲         │
+                    │  ▼         ▼
+                    │ awaiting_  node_lost, failed              cancelled and expired from anywhere
+                    │ approval
+                    ▼
+        denied, insufficient_nodes
 
 The shell stores the new job before it carries out an effect, so a coordinator that was killed
 carries on from there (`restarted`): nodes are asked again as they reconnect and answer a repeated
 request with the bytes they sent before, so repeating is safe.
 
-A query is one run: its sum is its result. A statistic has several: after each sum it waits for its
-requester, who starts the next run or says that it is complete. Which run may follow which is
-checked before an event is made (`runs`); the set of participants is the same for all of them.
+A query is one run: its sum is its result. A statistic or a training has several: after each sum it
+waits for its requester, who starts the next run or says that it is complete. Which run may follow
+which is checked before an event is made (`runs`).
+
+The set of participants is fixed once. Only a training goes on without a node that is lost, and only
+where it is lost before any node was asked for its part of the sum: the run then ends without one,
+and the next is for a smaller set. A node that is lost in the middle of a sum is waited for until
+the deadline, since with what the others have sent under the larger set, a sum over the smaller one
+would give its share by subtraction.
 
 A node that never answers cannot hold a job: every phase has a deadline, and `Tick` ends it.
 """
@@ -20,70 +29,90 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from yumen_core.jobs.states import (
+    UNDECIDED,
+    Admitted,
+    Cancelled,
+    Completed,
+    Drop,
+    Effect,
+    Event,
+    Finish,
+    NextRun,
+    NodeAbsent,
+    NodeAccepted,
+    NodeAwaits,
+    NodeDenied,
+    NodeFailed,
+    Propose,
+    Refused,
+    Release,
+    Round,
+    RoundDone,
+    StartRound,
+    State,
+    Step,
+    Tick,
+    Wait,
+)
 from yumen_core.policy.denial import Denial
+
+__all__ = [
+    "MAX_REASON_CHARS",
+    "UNDECIDED",
+    "Admitted",
+    "Cancelled",
+    "Completed",
+    "Drop",
+    "Effect",
+    "Event",
+    "Finish",
+    "Job",
+    "Limits",
+    "NextRun",
+    "NodeAbsent",
+    "NodeAccepted",
+    "NodeAwaits",
+    "NodeDenied",
+    "NodeFailed",
+    "Propose",
+    "Refused",
+    "Release",
+    "Round",
+    "RoundDone",
+    "StartRound",
+    "State",
+    "Step",
+    "Tick",
+    "Wait",
+    "advance",
+    "fail",
+    "restarted",
+]
 
 MAX_REASON_CHARS = 500  # of what one node says; the whole is in its signed decision
 
 
-class State(StrEnum):
-    SUBMITTED = "submitted"
-    DECIDING = "deciding"
-    AWAITING_APPROVAL = "awaiting_approval"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    DENIED = "denied"
-    INSUFFICIENT_NODES = "insufficient_nodes"
-    BUDGET_EXHAUSTED = "budget_exhausted"
-    NODE_LOST = "node_lost"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
-    @property
-    def ended(self) -> bool:
-        return self not in _OPEN
-
-
-_OPEN = frozenset({State.SUBMITTED, State.DECIDING, State.AWAITING_APPROVAL, State.RUNNING})
-
-
-class Round(StrEnum):
-    """The steps of a run, in order; `input` is the wait for the requester between two runs."""
-
-    SUPPORT = "support"
-    SUM = "sum"
-    INPUT = "input"
-
-
-class Step(StrEnum):
-    """Where one node stands in a job."""
-
-    ASKED = "asked"
-    ACCEPTED = "accepted"
-    DENIED = "denied"
-    ABSENT = "absent"
-    SUPPORTED = "supported"
-    CONTRIBUTED = "contributed"
-    LOST = "lost"
-
-
 @dataclass(frozen=True)
 class Limits:
-    """How long each phase may take, in milliseconds; `round_ms` also bounds the wait for a
-    requester between two runs."""
+    """How long each phase may take, in milliseconds; `round_ms`, or a job's own, also bounds the
+    wait for a requester between two runs, `approval_ms` that for people who review code."""
 
     decision_ms: int = 15_000
     round_ms: int = 120_000
+    approval_ms: int = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True)
 class Job:
     """A job as the coordinator sees it. `participants` is empty until the set is fixed, once.
 
-    `runs` names the round of each secure sum so far; `supported` says whether the present run began
-    with a support step. `code` is the error that ended the job, where a party named one.
+    `runs` names the round of each run so far; `supported` says whether the present one began with a
+    support step. `interactive` is a job of several runs, `training` one that goes on without a lost
+    node, where `lost` names the nodes without which the present run ended; the number of a run is
+    its place in `runs`. `round_ms` is the job's own limit, 0 for the coordinator's. `code` is the
+    error that ended the job, where a party named one.
     """
 
     job_id: str
@@ -96,131 +125,27 @@ class Job:
     deadline_ms: int = 0
     reason: str = ""
     denials: tuple[Denial, ...] = ()
-    statistic: bool = False
+    interactive: bool = False
     runs: tuple[str, ...] = ()
     supported: bool = True
     code: str = ""
+    training: bool = False
+    lost: tuple[str, ...] = ()
+    round_ms: int = 0
 
     @property
     def run(self) -> int:
-        """The present run, from 0."""
+        """The present run, from 0; 0 too before the first."""
         return max(len(self.runs) - 1, 0)
+
+    @property
+    def begins_with_input(self) -> bool:
+        """Whether its first run is still to come, with an input of the requester's."""
+        return self.training and not self.runs
 
     def at(self, *steps: Step) -> tuple[str, ...]:
         """The nodes that stand at one of `steps`, sorted."""
         return tuple(sorted(node for node, step in self.steps.items() if step in steps))
-
-
-# Events ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Admitted:
-    """The coordinator's own policy accepted the job."""
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The coordinator's own policy refused the job."""
-
-    denials: tuple[Denial, ...]
-
-
-@dataclass(frozen=True)
-class NodeAccepted:
-    node: str
-
-
-@dataclass(frozen=True)
-class NodeDenied:
-    node: str
-    denials: tuple[Denial, ...]
-
-
-@dataclass(frozen=True)
-class NodeAbsent:
-    """The node has not been connected for longer than the reconnection grace."""
-
-    node: str
-
-
-@dataclass(frozen=True)
-class RoundDone:
-    """The node's part of the present run's `round` has arrived and is acceptable."""
-
-    node: str
-    round: Round
-
-
-@dataclass(frozen=True)
-class NodeFailed:
-    """The node, or what it sent, makes the round impossible."""
-
-    node: str
-    message: str
-    code: str = ""
-
-
-@dataclass(frozen=True)
-class NextRun:
-    """The requester's input for the next run has been verified: run the round `name`, with or
-    without a support step."""
-
-    name: str
-    support: bool
-
-
-@dataclass(frozen=True)
-class Completed:
-    """The requester needs no further run."""
-
-
-@dataclass(frozen=True)
-class Cancelled:
-    by: str
-
-
-@dataclass(frozen=True)
-class Tick:
-    """Time has passed."""
-
-
-Event = (
-    Admitted | Refused | NodeAccepted | NodeDenied | NodeAbsent | RoundDone | NodeFailed
-    | NextRun | Completed | Cancelled | Tick
-)  # fmt: skip
-
-
-# Effects --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Propose:
-    """Send the signed job to these nodes."""
-
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class StartRound:
-    """Ask `nodes` for their part of `round`; every participant masks over `participants`."""
-
-    round: Round
-    participants: tuple[str, ...]
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Finish:
-    """The job has ended: tell the requester and the nodes, keep the result if there is one."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """A run of a statistic is complete: its sum is the requester's."""
-
-
-Effect = Propose | StartRound | Release | Finish
 
 
 # Transitions ----------------------------------------------------------------------------------
@@ -244,7 +169,7 @@ def advance(
             deadline = min(now_ms + limits.decision_ms, job.expires_at_ms)
             job = replace(job, state=State.DECIDING, deadline_ms=deadline)
             return job, (Propose(job.at(Step.ASKED)),)
-        case NodeAccepted() | NodeDenied() | NodeAbsent() if job.state is State.DECIDING:
+        case NodeAccepted() | NodeAwaits() | NodeDenied() | NodeAbsent() if job.state in UNDECIDED:
             return _on_answer(job, event, now_ms, limits)
         case RoundDone(node, round_):
             return _on_part(job, node, round_, now_ms, limits)
@@ -257,12 +182,14 @@ def advance(
             return _next_run(job, name, support, now_ms, limits)
         case Completed() if job.round is Round.INPUT:
             return _end(job, State.SUCCEEDED, "")
-        case NodeFailed(node, message) if job.state is State.DECIDING:
+        case NodeFailed(node, message) if job.state in UNDECIDED:
             denied = NodeDenied(node, (_failure(node, message[:MAX_REASON_CHARS]),))
             return _on_answer(job, denied, now_ms, limits)
         case NodeAbsent(node) if job.state is State.RUNNING and node in job.participants:
-            if job.steps[node] is Step.CONTRIBUTED and not job.statistic:
+            if job.steps[node] is Step.CONTRIBUTED and not job.interactive:
                 return job, ()  # nothing more is needed of it
+            if job.training:
+                return _without(job, (node,), now_ms, limits)
             return _lost(job, (node,), "its connection was lost and did not come back")
         case _:
             return job, ()
@@ -282,44 +209,67 @@ def restarted(job: Job, *, now_ms: int, limits: Limits) -> Job:
     """
     if job.state.ended:
         return job
-    phase_ms = limits.round_ms if job.state is State.RUNNING else limits.decision_ms
+    if job.state is State.AWAITING_APPROVAL:
+        return job  # its deadline is of people, who do not notice a restart
+    phase_ms = _round_ms(job, limits) if job.state is State.RUNNING else limits.decision_ms
     job = replace(job, deadline_ms=min(now_ms + phase_ms, job.expires_at_ms))
-    if job.state is not State.RUNNING:
-        return job
+    if job.state is not State.RUNNING or job.lost or job.begins_with_input:
+        return job  # nothing was asked of the nodes, or nothing more of this run
     return _at_first_step(job)
 
 
 def _on_answer(
-    job: Job, event: NodeAccepted | NodeDenied | NodeAbsent, now_ms: int, limits: Limits
+    job: Job,
+    event: NodeAccepted | NodeAwaits | NodeDenied | NodeAbsent,
+    now_ms: int,
+    limits: Limits,
 ) -> tuple[Job, tuple[Effect, ...]]:
     node = event.node
-    if job.steps.get(node) is not Step.ASKED:
+    if job.steps.get(node) not in (Step.ASKED, Step.AWAITING):
         return job, ()
     match event:
         case NodeAccepted():
             job = replace(job, steps={**job.steps, node: Step.ACCEPTED})
+        case NodeAwaits():
+            job = replace(job, steps={**job.steps, node: Step.AWAITING})
         case NodeDenied(_, denials):
             job = replace(
                 job, steps={**job.steps, node: Step.DENIED}, denials=job.denials + denials
             )
         case NodeAbsent():
+            if job.steps[node] is Step.AWAITING:
+                return job, ()  # its people may take longer than an interruption
             job = replace(job, steps={**job.steps, node: Step.ABSENT})
-    if job.at(Step.ASKED):
+    if job.state is State.DECIDING and job.at(Step.ASKED):
         return job, ()
-    return _decide(job, now_ms, limits.round_ms)
+    return _await_or_decide(job, now_ms, limits)
 
 
-def _decide(job: Job, now_ms: int, round_ms: int) -> tuple[Job, tuple[Effect, ...]]:
+def _await_or_decide(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, ...]]:
+    """No node is left that has said nothing in time: wait for those whose people review the code,
+    unless the rest are too few with them."""
+    awaiting, accepted = job.at(Step.AWAITING), job.at(Step.ACCEPTED)
+    if not awaiting or len(accepted) + len(awaiting) < job.min_nodes:
+        return _decide(job, now_ms, limits)
+    if job.state is State.AWAITING_APPROVAL:
+        return job, ()
+    deadline = min(now_ms + limits.approval_ms, job.expires_at_ms)
+    return replace(job, state=State.AWAITING_APPROVAL, deadline_ms=deadline), (Wait(),)
+
+
+def _decide(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, ...]]:
     """All nodes have answered or their time is over: fix the participants, once, or end."""
     accepted = job.at(Step.ACCEPTED)
     if len(accepted) >= job.min_nodes:
         job = replace(
             job,
             state=State.RUNNING,
-            round=Round.SUPPORT,
+            round=Round.INPUT if job.begins_with_input else Round.SUPPORT,
             participants=accepted,
-            deadline_ms=min(now_ms + round_ms, job.expires_at_ms),
+            deadline_ms=min(now_ms + _round_ms(job, limits), job.expires_at_ms),
         )
+        if job.round is Round.INPUT:
+            return job, (Wait(),)
         return job, (StartRound(Round.SUPPORT, accepted, accepted),)
     denied = job.at(Step.DENIED)
     if len(job.steps) - len(denied) < job.min_nodes:
@@ -329,6 +279,7 @@ def _decide(job: Job, now_ms: int, round_ms: int) -> tuple[Job, tuple[Effect, ..
         for why, nodes in (
             ("not reached", job.at(Step.ABSENT)),
             ("no decision in time", job.at(Step.ASKED)),
+            ("code not reviewed in time", job.at(Step.AWAITING)),
             ("denied by", denied),
         )
         if nodes
@@ -349,12 +300,11 @@ def _on_part(
     job = replace(job, steps={**job.steps, node: done})
     if any(job.steps[name] is not done for name in job.participants):
         return job, ()
-    if round_ is Round.SUM and not job.statistic:
+    if round_ is Round.SUM and not job.interactive:
         return _end(job, State.SUCCEEDED, "")
+    deadline = min(now_ms + _round_ms(job, limits), job.expires_at_ms)
     if round_ is Round.SUM:
-        deadline = min(now_ms + limits.round_ms, job.expires_at_ms)
         return replace(job, round=Round.INPUT, deadline_ms=deadline), (Release(),)
-    deadline = min(now_ms + limits.round_ms, job.expires_at_ms)
     job = replace(job, round=Round.SUM, deadline_ms=deadline)
     return job, (StartRound(Round.SUM, job.participants, job.participants),)
 
@@ -362,8 +312,8 @@ def _on_part(
 def _next_run(
     job: Job, name: str, support: bool, now_ms: int, limits: Limits
 ) -> tuple[Job, tuple[Effect, ...]]:
-    deadline = min(now_ms + limits.round_ms, job.expires_at_ms)
-    job = replace(job, runs=(*job.runs, name), supported=support, deadline_ms=deadline)
+    deadline = min(now_ms + _round_ms(job, limits), job.expires_at_ms)
+    job = replace(job, runs=(*job.runs, name), supported=support, deadline_ms=deadline, lost=())
     job = _at_first_step(job)
     assert job.round is not None
     return job, (StartRound(job.round, job.participants, job.participants),)
@@ -383,7 +333,9 @@ def _on_time(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, 
     if job.state is State.SUBMITTED:  # stored before a restart, and its admission with it lost
         return _end(job, State.FAILED, "the coordinator stopped before it had decided on the job")
     if job.state is State.DECIDING:
-        return _decide(job, now_ms, limits.round_ms)  # who stands at `asked` still is late
+        return _await_or_decide(job, now_ms, limits)  # who stands at `asked` still is late
+    if job.state is State.AWAITING_APPROVAL:
+        return _decide(job, now_ms, limits)
     if job.round is Round.INPUT:
         return _end(job, State.EXPIRED, "the requester sent no further round in time")
     waiting = tuple(
@@ -392,7 +344,34 @@ def _on_time(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, 
         if job.steps[n] is not Step.CONTRIBUTED
         and not (job.round is Round.SUPPORT and job.steps[n] is Step.SUPPORTED)
     )
+    if job.training and job.round is Round.SUPPORT:
+        return _without(job, waiting, now_ms, limits)
     return _lost(job, waiting, "its part of the round did not come in time")
+
+
+def _without(
+    job: Job, nodes: tuple[str, ...], now_ms: int, limits: Limits
+) -> tuple[Job, tuple[Effect, ...]]:
+    """A training without `nodes`: its present run has no sum, the next is for the other nodes."""
+    if job.round is not Round.SUPPORT:
+        return job, ()  # nothing is asked of them now, or the sum waits for them to the deadline
+    left = tuple(node for node in job.participants if node not in nodes)
+    if len(left) < job.min_nodes:
+        return _lost(job, nodes, "its part of the round did not come in time")
+    deadline = min(now_ms + _round_ms(job, limits), job.expires_at_ms)
+    job = replace(
+        job,
+        steps={**job.steps, **dict.fromkeys(nodes, Step.LOST)},
+        participants=left,
+        round=Round.INPUT,
+        lost=nodes,
+        deadline_ms=deadline,
+    )
+    return job, (Drop(nodes),)
+
+
+def _round_ms(job: Job, limits: Limits) -> int:
+    return job.round_ms or limits.round_ms
 
 
 def _lost(job: Job, nodes: tuple[str, ...], why: str) -> tuple[Job, tuple[Effect, ...]]:

@@ -1,8 +1,9 @@
 """The secure sums of a job, named beforehand: which run may follow which, and what each looks like.
 
 A query is one run of one round. A statistic names rounds in order; each may run up to its number of
-times, with an input of the requester's each time, and any but the first may be left out. All
-parties derive the same rounds from the signed job, and coordinator and nodes refuse any other run.
+times, with an input of the requester's each time, and any but the first may be left out. A training
+has a round for each action, and its requester decides on their order. All parties derive the same
+rounds from the signed job, and coordinator and nodes refuse any other run.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from yumen_core import canonical
 from yumen_core.canonical import Json
 from yumen_core.errors import CallError, PeerError
 from yumen_core.jobs.answer import AnswerShape
+from yumen_core.jobs.spec import JobSpec
 from yumen_core.sql import Plan, RowsPlan
 from yumen_core.statistics.kinds import RoundKind, Rule
 from yumen_core.statistics.layout import Layout
@@ -22,8 +24,11 @@ from yumen_core.statistics.release import flags_width
 from yumen_core.statistics.rows import Variable
 from yumen_core.statistics.statistic import Round as NamedRound
 from yumen_core.statistics.statistic import Statistic
+from yumen_core.training.records import Action
+from yumen_core.training.shape import UpdateShape
 
 QUERY_ROUND = "query"
+_ACTIONS = [action.value for action in Action]
 MAX_COLUMNS = 400
 """Of all designs of one job: a node keeps each as a matrix until the job ends."""
 
@@ -44,7 +49,7 @@ class RunShape:
 
     name: str
     at_most: int
-    answer: AnswerShape
+    answer: AnswerShape | UpdateShape
     flags: int
     settles: bool = False
 
@@ -55,9 +60,11 @@ class RunShape:
 
 @dataclass(frozen=True)
 class Runs:
-    """The rounds of one job, in order."""
+    """The rounds of one job, in order unless they are `free`: the requester then decides on the
+    order, and the first run has an input too, with which it starts."""
 
     shapes: tuple[RunShape, ...]
+    free: bool = False
 
     def next(self, earlier: Sequence[str], name: str) -> RunShape:
         """The shape of a run of `name` after the runs `earlier`.
@@ -68,9 +75,9 @@ class Runs:
         if name not in names:
             raise PeerError("round", f"expected a round that the job names, got `{name[:40]}`")
         at = names.index(name)
-        if not earlier and at != 0:
+        if not self.free and not earlier and at != 0:
             raise PeerError("round", f"expected the job's first round `{names[0]}`, got `{name}`")
-        if earlier and names.index(earlier[-1]) > at:
+        if not self.free and earlier and names.index(earlier[-1]) > at:
             raise PeerError("round", f"expected a round after `{earlier[-1]}`, got `{name}`")
         shape = self.shapes[at]
         if earlier.count(name) >= shape.at_most:
@@ -133,3 +140,15 @@ def runs_of_statistic(rounds: Sequence[StatisticRound]) -> Runs:
             for entry in rounds
         )
     )
+
+
+def runs_of_training(spec: JobSpec) -> Runs:
+    """The rounds of a training. The order is free: a strategy decides on it as it goes."""
+    training = spec.training
+    if training is None:
+        raise ValueError("expected a training")
+    shapes: list[RunShape] = []
+    for action, at_most in training.runs.items():
+        answer = UpdateShape.of(training, action, spec.suite, len(spec.participants))
+        shapes.append(RunShape(action.value, at_most, answer, flags=answer.flags))
+    return Runs(tuple(sorted(shapes, key=lambda shape: _ACTIONS.index(shape.name))), free=True)

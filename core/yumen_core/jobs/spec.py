@@ -16,7 +16,9 @@ from yumen_core.errors import PeerError
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.job_id import check_job_id
 from yumen_core.rpc.v1 import job_pb2
+from yumen_core.securesum.suite import Suite
 from yumen_core.statistics.statistic import Statistic, parse_statistic
+from yumen_core.training.spec import TrainingSpec, parse_training
 
 PAYLOAD_TYPE = "application/vnd.yumen.job-spec.v1"
 MAX_BYTES = 1 << 20
@@ -30,6 +32,7 @@ MAX_SEALED_BYTES = 4096
 MAX_TABLE_CHARS = 200
 MAX_JOINED = 8
 _DIGEST_BYTES = 32
+_SUITES = {Suite.BFV: job_pb2.SUITE_BFV, Suite.STREAM: job_pb2.SUITE_STREAM}
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class JoinedTable:
 class JobSpec:
     """A signed job. Times are milliseconds since the Unix epoch; digests are SHA-256.
 
-    `sql` is a query's statement, or the statement of the rows of `statistic`, where there is one;
-    `plan_digest` is of the plan that every party derives from it.
+    `sql` is a query's statement, or the statement of the rows of `statistic` or `training`, where
+    there is one; `plan_digest` is of the plan that every party derives from it.
     """
 
     job_id: str
@@ -72,11 +75,27 @@ class JobSpec:
     dry_run: bool = False
     statistic: Statistic | None = None
     joined: tuple[JoinedTable, ...] = ()
+    training: TrainingSpec | None = None
+    suite: Suite = Suite.BFV
 
     @property
     def method(self) -> str:
-        """What the author of a statistic calls it; empty for a query."""
+        """What the author of a statistic calls it, or a training's program; empty for a query."""
+        if self.training is not None:
+            return self.training.name
         return "" if self.statistic is None else self.statistic.method
+
+    @property
+    def operation(self) -> str:
+        """What is asked, as policies name it."""
+        if self.training is not None:
+            return "train"
+        return "query" if self.statistic is None else "statistic"
+
+    @property
+    def interactive(self) -> bool:
+        """Whether the job has several runs, driven by its requester."""
+        return self.operation != "query"
 
     @property
     def tables(self) -> dict[str, bytes]:
@@ -112,13 +131,16 @@ class JobSpec:
             table=self.table,
             schema_digest=self.schema_digest,
             min_nodes=self.min_nodes,
-            suite=job_pb2.SUITE_BFV,
+            suite=_SUITES[self.suite],
             public_key_digest=self.public_key_digest,
             issued_at_ms=self.issued_at_ms,
             expires_at_ms=self.expires_at_ms,
             dry_run=self.dry_run,
         )
-        if self.statistic is None:
+        if self.training is not None:
+            message.training.body = self.training.to_bytes()
+            message.training.plan_digest = self.plan_digest
+        elif self.statistic is None:
             message.query.sql = self.sql
             message.query.plan_digest = self.plan_digest
             for other in sorted(self.joined, key=lambda j: j.table):
@@ -185,7 +207,7 @@ def _message(payload: bytes) -> job_pb2.JobSpec:
 
 def _spec(message: job_pb2.JobSpec, signer: Identity) -> JobSpec:
     participants = _participants(message)
-    statistic, sql, plan_digest = _operation(message)
+    operation, sql, plan_digest = _operation(message)
     return JobSpec(
         job_id=message.job_id,
         requester=signer,
@@ -200,17 +222,24 @@ def _spec(message: job_pb2.JobSpec, signer: Identity) -> JobSpec:
         issued_at_ms=message.issued_at_ms,
         expires_at_ms=message.expires_at_ms,
         dry_run=message.dry_run,
-        statistic=statistic,
+        statistic=operation if isinstance(operation, Statistic) else None,
         joined=tuple(JoinedTable(j.table, j.schema_digest) for j in message.query.joined),
+        training=operation if isinstance(operation, TrainingSpec) else None,
+        suite=next(suite for suite, number in _SUITES.items() if number == message.suite),
     )
 
 
-def _operation(message: job_pb2.JobSpec) -> tuple[Statistic | None, str, bytes]:
-    """The statistic, if it is one, the statement, and the digest of its plan."""
-    if message.WhichOneof("operation") == "statistic":
-        statistic = parse_statistic(message.statistic.body)
-        return statistic, statistic.sql, message.statistic.plan_digest
-    return None, message.query.sql, message.query.plan_digest
+def _operation(message: job_pb2.JobSpec) -> tuple[Statistic | TrainingSpec | None, str, bytes]:
+    """The statistic or the training, if it is one, the statement, and the digest of its plan."""
+    match message.WhichOneof("operation"):
+        case "statistic":
+            statistic = parse_statistic(message.statistic.body)
+            return statistic, statistic.sql, message.statistic.plan_digest
+        case "training":
+            training = parse_training(message.training.body)
+            return training, training.sql, message.training.plan_digest
+        case _:
+            return None, message.query.sql, message.query.plan_digest
 
 
 def _malformed(message: str) -> PeerError:
@@ -238,9 +267,9 @@ def _check_requester(message: job_pb2.JobSpec, signer: Identity) -> None:
 
 def _check_texts(message: job_pb2.JobSpec) -> None:
     operation = message.WhichOneof("operation")
-    if operation not in ("query", "statistic"):
+    if operation not in ("query", "statistic", "training"):
         raise _malformed(
-            "expected an operation that this version knows (query, statistic), got none"
+            "expected an operation that this version knows (query, statistic, training), got none"
         )
     joined = message.query.joined
     if len(joined) > MAX_JOINED:
@@ -263,14 +292,23 @@ def _check_texts(message: job_pb2.JobSpec) -> None:
 
 
 def _check_digests(message: job_pb2.JobSpec) -> None:
-    if message.suite != job_pb2.SUITE_BFV:
-        raise _malformed(f"expected suite bfv, got suite number {message.suite}")
+    _check_suite(message)
     digests = [message.schema_digest, _operation(message)[2]]
     digests += [entry.schema_digest for entry in message.query.joined]
-    if not message.dry_run:
+    if not message.dry_run and message.suite == job_pb2.SUITE_BFV:
         digests.append(message.public_key_digest)
     if any(len(value) != _DIGEST_BYTES for value in digests):
         raise _malformed("expected digests of 32 bytes, got another length")
+
+
+def _check_suite(message: job_pb2.JobSpec) -> None:
+    if message.suite not in _SUITES.values():
+        raise _malformed(f"expected suite bfv or stream, got suite number {message.suite}")
+    if message.suite == job_pb2.SUITE_STREAM:
+        if message.WhichOneof("operation") != "training":
+            raise _malformed("expected suite bfv for what is not a training, got stream")
+        if message.public_key_digest:
+            raise _malformed("expected no public key in suite stream, got the digest of one")
 
 
 def _check_times(message: job_pb2.JobSpec, now_ms: int) -> None:

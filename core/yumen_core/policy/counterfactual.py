@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from yumen_core.identity.names import Role
 from yumen_core.policy.evaluator import Verdict
-from yumen_core.policy.request import GRADES, PolicyRequest
+from yumen_core.policy.request import CODE, GRADES, MAX_REVIEWERS, MODEL, PolicyRequest
 
 MAX_EVALUATIONS = 200
 # An evaluation costs time with the columns it is given: fewer are made of a wide statement, so
@@ -20,10 +21,19 @@ MAX_COLUMNS_TRIED = 20_000
 MIN_EVALUATIONS = 20
 
 # Kinds of change in the order in which they are tried; see docs/policies.md.
-KINDS = ("purpose", "columns", "nodes", "grouping", "suite", "operation")
+KINDS = (
+    *("reviewers", "purpose", "columns", "nodes", "grouping"),
+    *("rounds", "parameters", "suite", "operation"),
+)
+
+# The models that can stand in the place of refused code, by kind.
+READY_MODELS = ("logistic", "linear", "mlp", "cnn", "tabular")
+
+_BEST_FIRST = ("reviewers", "nodes", "grouping", "rounds", "parameters")
 
 # How many numbers are tried for min_nodes and for participants, and the largest.
 _MAX_NODE_NUMBERS = 16
+_MAX_SIZES = 16
 _MAX_PARTICIPANTS = 10_000
 
 
@@ -95,8 +105,8 @@ class Search:
 
 def _together(passing: Sequence[Change]) -> Change:
     first = passing[0]
-    # Numbers are tried upwards, so the first is the smallest; grouping has its own best first.
-    if len(passing) == 1 or first.kind in ("nodes", "grouping"):
+    # Numbers are tried from the nearest on; grouping has its own best first.
+    if len(passing) == 1 or first.kind in _BEST_FIRST:
         return first
     allowed = ", ".join(change.allowed for change in passing)
     if first.kind == "columns":
@@ -108,6 +118,7 @@ def _together(passing: Sequence[Change]) -> Change:
 def _changes(
     request: PolicyRequest, purposes: Sequence[str], suites: Sequence[str], numbers: frozenset[int]
 ) -> Iterator[Change]:
+    yield from _reviewer_changes(request, numbers)
     for name in purposes:
         if name != request.purpose:
             other = replace(request, purpose=name)
@@ -116,6 +127,8 @@ def _changes(
     yield from _column_changes(request)
     yield from _node_changes(request, numbers)
     yield from _grouping_changes(request)
+    if request.operation == "train":
+        yield from _size_changes(request, numbers)
     for name in suites:
         if name != request.suite:
             other = replace(request, suite=name)
@@ -125,6 +138,44 @@ def _changes(
         other = replace(request, operation="query", rounds=1)
         words = "ask for one aggregate in SQL, or ask the operator to permit statistics"
         yield Change("operation", other, "operation", "statistic", "query", words)
+    if request.program == CODE:
+        for name in READY_MODELS:
+            other = replace(request, program=MODEL, program_name=name, code_reviewers=0)
+            words = "train a ready model, or ask the operator to permit code"
+            yield Change("operation", other, "program", "code", f"model `{name}`", words)
+
+
+def reviewer_numbers(request: PolicyRequest, numbers: frozenset[int]) -> list[int]:
+    """More reviewers than have approved the code, upwards: only at a number that some policy
+    compares with, or beside it, does a verdict change."""
+    steps = {number + step for number in numbers for step in (0, 1)} | {1}
+    return sorted(n for n in steps if request.code_reviewers < n <= MAX_REVIEWERS)
+
+
+def _reviewer_changes(request: PolicyRequest, numbers: frozenset[int]) -> Iterator[Change]:
+    """Wait for more reviewers of the node's institution."""
+    if request.program != CODE or request.decider.role is not Role.NODE:
+        return
+    there = str(request.code_reviewers)
+    for number in reviewer_numbers(request, numbers)[:_MAX_NODE_NUMBERS]:
+        other = replace(request, code_reviewers=number)
+        people = "1 person has" if number == 1 else f"{number} people have"
+        words = f"wait until {people} approved the code at this node"
+        yield Change("reviewers", other, "code reviewers", there, str(number), words)
+
+
+def _size_changes(request: PolicyRequest, numbers: frozenset[int]) -> Iterator[Change]:
+    """Ask for fewer rounds, then for a smaller model: the nearest number that a policy names."""
+    steps = sorted({number + step for number in numbers for step in (-1, 0)}, reverse=True)
+    for number in [n for n in steps if 0 < n < request.rounds][:_MAX_SIZES]:
+        other = replace(request, rounds=number)
+        words = f"ask for at most {number} rounds"
+        yield Change("rounds", other, "rounds", str(request.rounds), str(number), words)
+    for number in [n for n in steps if 0 < n < request.parameters][:_MAX_SIZES]:
+        other = replace(request, parameters=number)
+        words = f"train a model of at most {number} values"
+        observed = str(request.parameters)
+        yield Change("parameters", other, "parameters", observed, str(number), words)
 
 
 def _column_changes(request: PolicyRequest) -> Iterator[Change]:

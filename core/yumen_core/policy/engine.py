@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -12,12 +12,14 @@ import cedarpy
 
 from yumen_core.canonical import digest
 from yumen_core.errors import StateError
+from yumen_core.identity.names import Role
+from yumen_core.policy.counterfactual import reviewer_numbers
 from yumen_core.policy.denial import Denial
 from yumen_core.policy.evaluator import Evaluator, Verdict
 from yumen_core.policy.lint import MAX_FILE_CHARS, first_and_count, lint
 from yumen_core.policy.purposes import MAX_REGISTER_BYTES, Purposes
 from yumen_core.policy.remedy import explain
-from yumen_core.policy.request import PolicyRequest
+from yumen_core.policy.request import CODE, PolicyRequest
 from yumen_core.policy.syntax import ParsedPolicy, parse
 
 SCHEMA_FILE = "yumen.cedarschema"
@@ -134,6 +136,20 @@ class PolicyBundle:
             )
         ids = verdict.determining
         return PolicyDecision(verdict.allowed, ids, denials, self.digest, verdict.errors)
+
+    def reviewers_needed(self, request: PolicyRequest) -> int | None:
+        """How many must have approved the code for `request` to pass, where that is all it lacks.
+
+        None where it passes as it is, where no number of reviewers would make it pass, and at the
+        coordinator, where nobody reviews.
+        """
+        here = request.program == CODE and request.decider.role is Role.NODE
+        if not here or self._evaluate(request).allowed:
+            return None
+        for number in reviewer_numbers(request, self._numbers):
+            if self._evaluate(replace(request, code_reviewers=number)).allowed:
+                return number
+        return None
 
     def _evaluate(self, request: PolicyRequest) -> Verdict:
         registered = request.purpose in self.purposes

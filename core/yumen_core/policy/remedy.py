@@ -13,6 +13,7 @@ from yumen_core.policy.syntax import ParsedPolicy
 
 # The suites a job can ask for, in order of preference.
 SUITES = ("bfv",)
+TRAINING_SUITES = ("stream", "bfv")
 
 _NOTHING = "no single change of purpose, columns, grouping or nodes would pass"
 
@@ -39,7 +40,8 @@ def explain(
     if verdict.errors:
         return failed
     names = [purpose.name for purpose in purposes]
-    search = Search(request, evaluate, purposes=names, suites=SUITES, numbers=numbers)
+    suites = TRAINING_SUITES if request.operation == "train" else SUITES
+    search = Search(request, evaluate, purposes=names, suites=suites, numbers=numbers)
     if not verdict.determining:
         return (writer.unpermitted(search),)
     registered = request.purpose in purposes

@@ -12,11 +12,15 @@ from yumen_core.errors import CallError
 from yumen_core.identity.names import Identity, Role
 
 GRADES = ("general", "important", "core")
-OPERATIONS = ("query", "statistic")
+OPERATIONS = ("query", "statistic", "train")
+# What a training runs: a model that this software knows, or code that its requester wrote.
+MODEL, CODE = "model", "code"
+PROGRAMS = (MODEL, CODE)
 
 MAX_COLUMNS = 2000
 MAX_TEXT_CHARS = 256
 MAX_LONG = 2**63 - 1
+MAX_REVIEWERS = 64
 # Years 1 to 9999, the range that both sides of the conversion share.
 MIN_TIME_MS = -62_135_596_800_000
 MAX_TIME_MS = 253_402_300_799_999
@@ -24,7 +28,7 @@ MAX_TIME_MS = 253_402_300_799_999
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyRequest:
-    """One job, a query or a statistic, put to a policy by the party that decides.
+    """One job, a query, a statistic or a training, put to a policy by the party that decides.
 
     Every field comes from verified certificates, from the plan that the deciding party derived
     itself, and from its own configuration and clock; only `purpose` is the requester's word.
@@ -33,13 +37,19 @@ class PolicyRequest:
     the job asks, `rounds` its most secure sums. `table_grade` is the strictest grade of the table.
     `columns` maps every touched column to its grade; `filters` (WHERE and joins), `group_by` (keys
     by exact value) and `group_bands` (keys in CASE bands) are among them. `joined` names the other
-    tables that the query joins with this one. `aggregates` are the plan's names, such as `avg`, or
-    the kinds of a statistic's rounds, such as `glm`. `participants` counts the nodes named,
-    `min_nodes` the fewest with which the job goes on, `threshold` the rows behind a released cell.
-    Times are milliseconds since the Unix epoch.
+    tables that the query joins with this one. `aggregates` are the plan's names, such as `avg`, the
+    kinds of a statistic's rounds, such as `glm`, or the runs of a training, such as `evaluate`.
+    `participants` counts the nodes named, `min_nodes` the fewest with which the job goes on,
+    `threshold` the rows behind a released cell. Times are milliseconds since the Unix epoch.
 
-    Raises `CallError` ("argument") for a grade that is not known, a key that `columns` lacks, or a
-    value out of its range: a fact that cannot be right is never put to a policy.
+    Of a training only: `program` is "model" or "code", `program_name` the model's kind or what the
+    code calls itself, `code_reviewers` how many people of the deciding node's institution have
+    approved the code (0 at the coordinator, and for a model), `parameters` the values of the model,
+    a sum of which leaves each round.
+
+    Raises `CallError` ("argument") for a grade that is not known, a key that `columns` lacks, a
+    value out of its range, or a training's facts beside another operation: a fact that cannot be
+    right is never put to a policy.
     """
 
     requester: Identity
@@ -62,6 +72,10 @@ class PolicyRequest:
     now_ms: int
     expires_at_ms: int
     dry_run: bool = False
+    program: str = ""
+    program_name: str = ""
+    code_reviewers: int = 0
+    parameters: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
@@ -71,11 +85,12 @@ class PolicyRequest:
             raise _argument(
                 f"expected an operation of {', '.join(OPERATIONS)}, got `{self.operation}`"
             )
-        for name in ("participants", "min_nodes", "threshold", "rounds"):
+        self._check_program()
+        for name in ("participants", "min_nodes", "threshold", "rounds", "parameters"):
             _check_range(name, getattr(self, name), 0, MAX_LONG)
         for name in ("now_ms", "expires_at_ms"):
             _check_range(name, getattr(self, name), MIN_TIME_MS, MAX_TIME_MS)
-        for name in ("table", "purpose", "suite"):
+        for name in ("table", "purpose", "suite", "program_name"):
             _check_text(name, getattr(self, name))
 
     def context(self, *, purpose_registered: bool) -> dict[str, Json]:
@@ -103,6 +118,11 @@ class PolicyRequest:
         }
         if self.decider.role is Role.NODE:
             context["nodeOrganisation"] = self.decider.organisation
+        if self.operation == "train":
+            context["program"] = self.program
+            context["programName"] = self.program_name
+            context["codeReviewers"] = self.code_reviewers
+            context["parameters"] = self.parameters
         return context
 
     def entities(self) -> list[Json]:
@@ -139,6 +159,19 @@ class PolicyRequest:
             raise _argument(
                 f"expected a decider of role coordinator or node, got `{self.decider.role}`"
             )
+
+    def _check_program(self) -> None:
+        _check_range("code_reviewers", self.code_reviewers, 0, MAX_REVIEWERS)
+        if self.operation != "train":
+            if self.program or self.program_name or self.code_reviewers or self.parameters:
+                raise _argument(f"a {self.operation} has no program, reviewers or parameters")
+            return
+        if self.program not in PROGRAMS:
+            raise _argument(
+                f"expected a program of {', '.join(PROGRAMS)} in a training, got `{self.program}`"
+            )
+        if self.code_reviewers and (self.program, self.decider.role) != (CODE, Role.NODE):
+            raise _argument("only code has reviewers, and only at a node")
 
     def _check_columns(self) -> None:
         if len(self.columns) > MAX_COLUMNS:

@@ -4,9 +4,11 @@ What encrypts or decrypts is in `yumen_core.securesum.bfv`, `.parallel` and `.co
 are not imported here because they load TenSEAL; a coordinator does without it.
 """
 
-from yumen_core.securesum.ciphertext import Adder, Incoming
+from yumen_core.securesum.blind import BlindAdder, Incoming
+from yumen_core.securesum.ciphertext import Adder
 from yumen_core.securesum.codec import IntegerCodec
 from yumen_core.securesum.fixed_point import FixedPointCodec
+from yumen_core.securesum.lanes import LanesCodec
 from yumen_core.securesum.masks import MaskKey, binding
 from yumen_core.securesum.modulus import (
     LIMB_BITS,
@@ -17,6 +19,7 @@ from yumen_core.securesum.modulus import (
     T,
 )
 from yumen_core.securesum.public_key import BfvPublicKey
+from yumen_core.securesum.suite import Suite, adder, join_secret, split_secret, sum_bytes
 from yumen_core.securesum.support import SealedFlags, open_flags, seal_flags
 
 __all__ = [
@@ -26,14 +29,21 @@ __all__ = [
     "SLOTS",
     "Adder",
     "BfvPublicKey",
+    "BlindAdder",
     "FixedPointCodec",
     "Incoming",
     "IntegerCodec",
+    "LanesCodec",
     "MaskKey",
     "SealedFlags",
     "Slots",
+    "Suite",
     "T",
+    "adder",
     "binding",
+    "join_secret",
     "open_flags",
     "seal_flags",
+    "split_secret",
+    "sum_bytes",
 ]

@@ -83,7 +83,7 @@ def encrypt(slots: Slots, public: BfvPublicKey) -> bytes:
     """
     body = bytearray(blocks(checked(slots).size) * ciphertext.BLOCK_BYTES)
     encrypt_blocks(slots, public, memoryview(body))
-    return ciphertext.header(public, slots.size, 1) + body
+    return b"".join((ciphertext.header(public, slots.size, 1), body))
 
 
 def encrypt_blocks(slots: Slots, public: BfvPublicKey, out: memoryview) -> None:

@@ -14,8 +14,9 @@ import struct
 
 import numpy as np
 
-from yumen_core.errors import CallError, PeerError
-from yumen_core.securesum.modulus import MAX_CONTRIBUTIONS, MAX_SLOTS, SLOTS, Slots, blocks
+from yumen_core.errors import PeerError
+from yumen_core.securesum.blind import BlindAdder, check_slots
+from yumen_core.securesum.modulus import MAX_CONTRIBUTIONS, SLOTS, Slots, blocks
 from yumen_core.securesum.public_key import BfvPublicKey, Q
 
 BLOCK_BYTES = 2 * SLOTS * 8
@@ -36,7 +37,7 @@ def header(public: BfvPublicKey, slots: int, contributions: int) -> bytes:
     return _HEADER.pack(_MAGIC, _VERSION, contributions, slots, BLOCK_BYTES, public.digest)
 
 
-def check_header(raw: bytes | memoryview, public: BfvPublicKey, slots: int) -> int:
+def check_header(raw: bytes | bytearray, public: BfvPublicKey, slots: int) -> int:
     """The number of contributions that a header claims.
 
     Raises `PeerError("ciphertext")` unless it is of this format, for this key and this many slots.
@@ -72,12 +73,16 @@ def body(raw: bytes, slots: int) -> Slots:
 
     Raises `PeerError("ciphertext")`.
     """
-    if len(raw) != sealed_bytes(slots):
-        raise PeerError("ciphertext", f"expected {_what(slots)}, got {_measure(len(raw))}")
+    _check_length(len(raw), slots)
     found = np.frombuffer(raw, dtype="<u8", offset=HEADER_BYTES).reshape(-1, 2 * SLOTS)
     for block in found:
         check_block(block)
     return found
+
+
+def _check_length(size: int, slots: int) -> None:
+    if size != sealed_bytes(slots):
+        raise PeerError("ciphertext", f"expected {_what(slots)}, got {_measure(size)}")
 
 
 def _what(slots: int) -> str:
@@ -89,120 +94,43 @@ def _measure(size: int) -> str:
     return f"{whole} blocks" if size >= HEADER_BYTES and not rest else f"{size} bytes"
 
 
-class Adder:
-    """Adds encrypted contributions of `slots` slots as they arrive; it can read none of them.
+class Adder(BlindAdder):
+    """Adds contributions encrypted to one public key, a block at a time.
 
-    Use `add` for a whole contribution, `receive` for one that comes in pieces. Not for use by
-    several threads at once. Raises `CallError("argument")` for a number of slots out of range.
+    Raises `CallError("argument")` for a number of slots out of range.
     """
 
+    header_bytes, unit_bytes, unit_name = HEADER_BYTES, BLOCK_BYTES, "blocks"
+
     def __init__(self, public: BfvPublicKey, slots: int) -> None:
-        if not 1 <= slots <= MAX_SLOTS:
-            raise CallError("argument", f"expected 1 to {MAX_SLOTS} slots, got `{slots}`")
+        check_slots(slots)
+        super().__init__(slots, np.zeros((blocks(slots), 2 * SLOTS), dtype=np.uint64))
         self._public = public
-        self._slots = slots
-        self._total = np.zeros((blocks(slots), 2 * SLOTS), dtype=np.uint64)
-        self._started = 0
-        self.contributions = 0
 
-    def add(self, raw: bytes) -> None:
-        """Add one whole contribution; a refused one leaves the sum as it was.
-
-        Raises `PeerError("ciphertext")` for bytes that are none, `PeerError("round")` beyond
-        MAX_CONTRIBUTIONS.
-        """
-        _check_single(check_header(raw, self._public, self._slots))
-        found = body(raw, self._slots)
-        self._start()
-        for index, block in enumerate(found):
-            self._add_block(index, block)
-        self.contributions += 1
-
-    def receive(self) -> Incoming:
-        """A contribution that comes in pieces. Until it is finished there is no result."""
-        self._start()
-        return Incoming(self, self._public, self._slots)
-
-    def result(self) -> bytes:
-        """The encrypted sum of what was added.
-
-        Raises `PeerError("round")` with no contribution, or with one begun and not finished:
-        part of it is in the sum, and no part can be taken out again.
-        """
-        if not self.contributions or self._started != self.contributions:
-            raise PeerError(
-                "round",
-                f"expected whole contributions, got {self.contributions} of {self._started}",
-            )
-        head = header(self._public, self._slots, self.contributions)
-        return head + self._total.astype("<u8", copy=False).tobytes()
-
-    def _start(self) -> None:
-        if self._started >= MAX_CONTRIBUTIONS:
-            raise PeerError(
-                "round", f"expected at most {MAX_CONTRIBUTIONS} contributions, got another"
-            )
-        self._started += 1
-
-    def _add_block(self, index: int, block: Slots) -> None:
-        total = self._total[index]
-        np.add(total, block, out=total)
-        # Below Q the subtraction wraps past 2**63, so the smaller of the two is the reduced value.
-        np.minimum(total, total - _Q, out=total)
-
-    def _finish(self) -> None:
-        self.contributions += 1
-
-
-class Incoming:
-    """One contribution in pieces of any size. Each whole block is checked, added and forgotten."""
-
-    def __init__(self, adder: Adder, public: BfvPublicKey, slots: int) -> None:
-        self._adder = adder
-        self._public = public
-        self._slots = slots
-        self._buffer = bytearray()
-        self._index = -1  # the next block; -1 while the header is awaited
-        self._left = sealed_bytes(slots)
-
-    def feed(self, piece: bytes) -> None:
-        """Take the next bytes. Raises `PeerError("ciphertext")`; the sum is then lost."""
-        if len(piece) > self._left:
-            raise PeerError(
-                "ciphertext",
-                f"expected {_what(self._slots)}, got {len(piece) - self._left} bytes beyond it",
-            )
-        self._left -= len(piece)
-        self._buffer += piece
-        if self._index < 0 and len(self._buffer) >= HEADER_BYTES:
-            _check_single(check_header(bytes(self._buffer), self._public, self._slots))
-            del self._buffer[:HEADER_BYTES]
-            self._index = 0
-        if self._index >= 0:
-            self._take_blocks()
-
-    def _take_blocks(self) -> None:
-        whole = len(self._buffer) // BLOCK_BYTES
-        if not whole:
-            return
-        ready = bytes(self._buffer[: whole * BLOCK_BYTES])
-        del self._buffer[: len(ready)]
-        for block in np.frombuffer(ready, dtype="<u8").reshape(whole, -1):
+    def check_units(self, raw: memoryview) -> None:
+        for block in _rows(raw):
             check_block(block)
-            self._adder._add_block(self._index, block)
-            self._index += 1
 
-    def finish(self) -> None:
-        """Count the contribution. Raises `PeerError("ciphertext")` if blocks are missing."""
-        if self._index != blocks(self._slots):
-            raise PeerError(
-                "ciphertext",
-                f"expected {_what(self._slots)}, got {max(self._index, 0)} whole blocks",
-            )
-        self._index += 1  # a second finish is refused too
-        self._adder._finish()
+    def add_units(self, first: int, raw: memoryview) -> None:
+        for index, block in enumerate(_rows(raw), start=first):
+            total = self._total[index]
+            np.add(total, block, out=total)
+            # Below Q the subtraction wraps past 2**63, so the smaller of the two is the reduced
+            # value.
+            np.minimum(total, total - _Q, out=total)
+
+    def what(self) -> str:
+        return _what(self._slots)
+
+    def _header(self, contributions: int) -> bytes:
+        return header(self._public, self._slots, contributions)
+
+    def _check_header(self, raw: bytes | bytearray) -> int:
+        return check_header(raw, self._public, self._slots)
+
+    def _check_length(self, size: int) -> None:
+        _check_length(size, self._slots)
 
 
-def _check_single(contributions: int) -> None:
-    if contributions != 1:
-        raise PeerError("ciphertext", f"expected one contribution, got a sum of {contributions}")
+def _rows(raw: memoryview) -> Slots:
+    return np.frombuffer(raw, dtype="<u8").reshape(-1, 2 * SLOTS)

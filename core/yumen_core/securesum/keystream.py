@@ -9,7 +9,7 @@ stream alone, not on how it is cut into pieces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,19 @@ def slot_draws(take: Stream, length: int, modulus: int) -> Iterator[tuple[int, S
             draws = draws[draws < modulus]
         yield offset, draws
         offset += draws.size
+
+
+def combine_words(words: Slots, streams: Sequence[tuple[bool, Stream]]) -> None:
+    """Add to `words`, uint64[n], or subtract from them, in place and mod 2**64, the next n draws of
+    each stream: (whether it is added, the stream).
+
+    One draw is 8 bytes, little endian, so it is uniform mod 2**64 and none is rejected.
+    """
+    for start in range(0, words.size, PIECE):
+        part = words[start : start + PIECE]
+        for adds, take in streams:
+            draws = np.frombuffer(take(8 * part.size), dtype="<u8")
+            (np.add if adds else np.subtract)(part, draws, out=part)
 
 
 def number_draw(take: Stream, modulus: int, size: int) -> int:

@@ -109,12 +109,29 @@ def net_mask(
     """
     _check_length(length)
     total = np.zeros(length, dtype=np.uint64)
+    add_net_mask(total, own, own_name, peers, binding=binding)
+    return total
+
+
+def add_net_mask(
+    slots: Slots, own: MaskKey, own_name: str, peers: Mapping[str, bytes], *, binding: bytes
+) -> None:
+    """Add `net_mask` to `slots`, uint64[n] below T, in place."""
     for lower, take in _pairs(own, own_name, peers, binding, b"slots"):
         combine = add if lower else subtract
-        for offset, draws in keystream.slot_draws(take, length, T):
-            part = total[offset : offset + draws.size]
+        for offset, draws in keystream.slot_draws(take, slots.size, T):
+            part = slots[offset : offset + draws.size]
             combine(part, draws, out=part)
-    return total
+
+
+def word_streams(
+    own: MaskKey, own_name: str, peers: Mapping[str, bytes], *, binding: bytes
+) -> list[tuple[bool, keystream.Stream]]:
+    """This participant's masks mod 2**64, as `keystream.combine_words` takes them.
+
+    Raises as `net_mask`.
+    """
+    return list(_pairs(own, own_name, peers, binding, b"words"))
 
 
 def net_tag_mask(own: MaskKey, own_name: str, peers: Mapping[str, bytes], *, binding: bytes) -> int:

@@ -1,7 +1,9 @@
-"""Arithmetic in the slots of the secure sum: integers modulo the prime `T`.
+"""Arithmetic in the slots of the secure sum: integers modulo the prime `T`, or modulo 2**64.
 
-A contribution is a vector of *slots*, each an integer in [0, T). Masks and sums are taken modulo
-`T`, so a slot can hold any total below `T` and wraps beyond it; `check` notices a wrap.
+A contribution is a vector of *slots*. In the suite `bfv` each is an integer in [0, T), and masks
+and sums are taken modulo `T`; in `stream` each is a word, an integer modulo 2**64, and NumPy's
+unsigned arithmetic is all that it takes. A slot can hold any total below its modulus and wraps
+beyond it; `check` notices a wrap.
 """
 
 from __future__ import annotations
@@ -51,11 +53,10 @@ def blocks(slots: int) -> int:
     return -(-slots // SLOTS)
 
 
-def checked(slots: npt.NDArray[Any], *, longest: int = MAX_SLOTS) -> Slots:
+def checked_words(slots: npt.NDArray[Any], *, longest: int = MAX_SLOTS) -> Slots:
     """`slots` itself, after checking what every later step relies on.
 
-    Raises `CallError("argument")` unless it is a one-dimensional uint64 array of 1 to `longest`
-    integers below T.
+    Raises `CallError("argument")` unless it is a one-dimensional uint64 array of 1 to `longest`.
     """
     if slots.ndim != 1 or slots.dtype != np.uint64:
         raise CallError(
@@ -64,6 +65,12 @@ def checked(slots: npt.NDArray[Any], *, longest: int = MAX_SLOTS) -> Slots:
         )
     if not 1 <= slots.size <= longest:
         raise CallError("argument", f"expected 1 to {longest} slots, got {slots.size}")
+    return slots
+
+
+def checked(slots: npt.NDArray[Any], *, longest: int = MAX_SLOTS) -> Slots:
+    """As `checked_words`, each slot below T too."""
+    checked_words(slots, longest=longest)
     if int(slots.max()) >= T:
         raise CallError("argument", f"expected slots below {T}, got `{int(slots.max())}`")
     return slots

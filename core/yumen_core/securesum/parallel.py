@@ -90,8 +90,8 @@ class EncryptionPool:
             for job in jobs:
                 job.result()
             with _bytes(target)[: count * ciphertext.BLOCK_BYTES] as written:
-                body = bytes(written)
-        return ciphertext.header(public, slots.size, 1) + body
+                body = b"".join((ciphertext.header(public, slots.size, 1), written))
+        return body
 
     def _start(self) -> ProcessPoolExecutor:
         if self._executor is None:

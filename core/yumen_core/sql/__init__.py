@@ -13,7 +13,7 @@ from yumen_core.sql.rows import (
     rows_sql,
 )
 from yumen_core.sql.schema import Column, ColumnType, Grade, TableSchema
-from yumen_core.sql.select import NODES_COLUMN, parse, parse_rows
+from yumen_core.sql.select import NODES_COLUMN, parse, parse_columns, parse_rows
 from yumen_core.sql.storage import storage_type
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "local_sql",
     "needs_centring",
     "parse",
+    "parse_columns",
     "parse_rows",
     "read_rows",
     "read_texts",

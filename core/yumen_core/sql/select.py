@@ -7,7 +7,7 @@ place. Nothing of the text but literals, aliases and the choice of columns goes 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from sqlglot import exp
@@ -15,7 +15,7 @@ from sqlglot import exp
 from yumen_core.errors import CallError
 from yumen_core.sql import operators
 from yumen_core.sql.describe import name_of
-from yumen_core.sql.expression import Constant, Expr, KeyRef, Kind, MeasureRef
+from yumen_core.sql.expression import ColumnRef, Constant, Expr, KeyRef, Kind, MeasureRef
 from yumen_core.sql.from_clause import FromReader
 from yumen_core.sql.keys import key_of, key_ref
 from yumen_core.sql.layout import Asked, build_layout, check_summable
@@ -68,24 +68,52 @@ def parse_rows(sql: str, catalogue: Mapping[str, TableSchema]) -> RowsPlan:
 
     Raises `CallError` as `parse` does.
     """
+
+    def variable(reader: RowReader, written: str | None, node: exp.Expr) -> RowVariable:
+        expr = reader.read(node)
+        name = written or name_of(expr, (), ())
+        reader.typed(node, partial(_readable, name, expr), ())
+        return row_variable(name, expr)
+
+    return _rows(sql, catalogue, variable)
+
+
+def parse_columns(sql: str, catalogue: Mapping[str, TableSchema]) -> RowsPlan:
+    """What a training reads: `SELECT column, ... FROM table WHERE ...`, plain columns under their
+    own names.
+
+    Raises `CallError` as `parse` does.
+    """
+
+    def variable(reader: RowReader, written: str | None, node: exp.Expr) -> RowVariable:
+        expr = reader.read(node)
+        if written is not None or not isinstance(expr, ColumnRef):
+            raise reader.source.unsupported(node, "a training reads columns under their own names")
+        return RowVariable(expr.column.name, expr, None)
+
+    return _rows(sql, catalogue, variable)
+
+
+def _rows(
+    sql: str,
+    catalogue: Mapping[str, TableSchema],
+    variable: Callable[[RowReader, str | None, exp.Expr], RowVariable],
+) -> RowsPlan:
     source = Source(sql)
     select = source.tree
     for name in ("group", "having", "order", "limit", "offset"):
         clause = select.args.get(name)
         if clause is not None:
-            raise source.unsupported(clause, "a statistic's rows are one SELECT with WHERE")
+            raise source.unsupported(clause, "the rows are one SELECT with WHERE")
     scope = FromReader(source, catalogue).outer(select)
     if scope.joins:
-        raise source.unsupported(select.args["joins"][0], "a statistic reads one table")
+        raise source.unsupported(select.args["joins"][0], "the rows are of one table")
     reader = RowReader(source, scope)
     variables: list[RowVariable] = []
     for written, node in map(_item, select.expressions):
         if isinstance(node, exp.Star):
             raise source.unsupported(node, "name the expressions")
-        expr = reader.read(node)
-        name = written or name_of(expr, (), ())
-        reader.typed(node, partial(_readable, name, expr), ())
-        variables.append(row_variable(name, expr))
+        variables.append(variable(reader, written, node))
     if len(variables) > MAX_VARIABLES:
         raise CallError(
             "sql_too_large", f"expected at most {MAX_VARIABLES} variables, got {len(variables)}"

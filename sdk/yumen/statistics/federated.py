@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from yumen_core.errors import PeerError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
+from yumen_core.jobs.answer import AnswerShape
 from yumen_core.jobs.inputs import NO_INPUT, seal_input
 from yumen_core.jobs.rounds import sum_binding
 from yumen_core.jobs.runs import StatisticRound, runs_of_statistic, statistic_rounds
@@ -190,6 +191,7 @@ class FederatedComputation:
         if supported != bool(outcome.support_digest):
             raise PeerError("round", "expected a support step as the job says, got another run")
         assert self._job.keypair is not None
+        assert isinstance(shape.answer, AnswerShape)
         inputs = NO_INPUT if envelope is None else hashlib.sha256(envelope.payload).digest()
         with self._session.keys.judging():
             sums = open_sum(

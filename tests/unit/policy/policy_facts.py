@@ -43,17 +43,41 @@ def job(**changes: Any) -> PolicyRequest:
     return replace(_ORDINARY, **changes)
 
 
-def permit(condition: str, name: str = "permit") -> str:
+def training(**changes: Any) -> PolicyRequest:
+    """The training of a ready model over the same columns."""
+    facts: dict[str, Any] = {
+        "operation": "train",
+        "rounds": 20,
+        "group_by": frozenset(),
+        "group_bands": frozenset(),
+        "aggregates": frozenset({"evaluate", "train"}),
+        "suite": "stream",
+        "program": "model",
+        "program_name": "logistic",
+        "parameters": 12,
+    }
+    return job(**{**facts, **changes})
+
+
+def of_code(reviewers: int, **changes: Any) -> PolicyRequest:
+    """The training of a requester's own code that `reviewers` people have approved."""
+    facts = {"program": "code", "program_name": "cardio", "code_reviewers": reviewers}
+    return training(**{**facts, **changes})
+
+
+def permit(condition: str, name: str = "permit", action: str = "query") -> str:
     return (
-        f'@id("{name}") permit (principal, action == Yumen::Action::"query", resource)'
+        f'@id("{name}") permit (principal, action == Yumen::Action::"{action}", resource)'
         f' when {{ principal.name == "li" && ({condition}) }};\n'
     )
 
 
-def forbid(condition: str, name: str = "forbid", reason: str = "test_reason") -> str:
+def forbid(
+    condition: str, name: str = "forbid", reason: str = "test_reason", action: str = "action"
+) -> str:
     return (
         f'@id("{name}") @reason_code("{reason}") @remedy("change the job")'
-        f" forbid (principal, action, resource) when {{ {condition} }};\n"
+        f" forbid (principal, {action}, resource) when {{ {condition} }};\n"
     )
 
 

@@ -96,6 +96,9 @@ TREES = [
 
 SCHEMA = [
     (forbid('context.prupose == "x"'), "attribute `prupose` in context for "),
+    # Only a training has these.
+    (forbid('context.program == "code"'), "attribute `program` in context for "),
+    (forbid("context.codeReviewers < 2"), "attribute `codeReviewers` in context for "),
     (forbid("context.purpose == 3"), "the types Long and String are not compatible"),
     (forbid('context.nodeOrganisation == "x"'), "access to optional attribute `nodeOrganisation`"),
     (forbid('context.now > datetime("soon")'), "failed to parse as a datetime value"),
@@ -105,8 +108,8 @@ SCHEMA = [
         "policy `a`: unrecognized entity type `Yumen::Robot`",
     ),
     (
-        f'@id("a") permit ({WHO}, action == Yumen::Action::"train", resource);',
-        'policy `a`: unrecognized action `Yumen::Action::"train"`',
+        f'@id("a") permit ({WHO}, action == Yumen::Action::"download", resource);',
+        'policy `a`: unrecognized action `Yumen::Action::"download"`',
     ),
 ]
 

@@ -4,7 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from policy_facts import NODE, REGISTER, bundle, forbid, job, permit
+from policy_facts import (
+    COORDINATOR,
+    NODE,
+    REGISTER,
+    bundle,
+    forbid,
+    job,
+    of_code,
+    permit,
+    training,
+)
 from yumen_core.policy.counterfactual import KINDS, MAX_EVALUATIONS, Search
 from yumen_core.policy.denial import Denial
 from yumen_core.policy.engine import PolicyBundle
@@ -163,7 +173,8 @@ def test_the_order_of_kinds_is_the_documented_one() -> None:
     )
     search.nearest(lambda verdict: False)
     kinds = [change.kind for change, _ in search._tried]
-    assert tuple(dict.fromkeys(kinds)) == KINDS
+    of_training = ("reviewers", "rounds", "parameters")
+    assert tuple(dict.fromkeys(kinds)) == tuple(kind for kind in KINDS if kind not in of_training)
     assert tried[-2].suite == "stream"
     assert tried[-1].operation == "query"
     assert len(tried) == len(search._tried)
@@ -171,6 +182,90 @@ def test_the_order_of_kinds_is_the_documented_one() -> None:
     search.nearest(lambda verdict: False)
     assert len(tried) == len(search._tried)
     assert all(item.dry_run == asked.dry_run for item in tried)
+
+
+def test_the_order_of_kinds_of_a_training() -> None:
+    tried: list[PolicyRequest] = []
+    search = Search(
+        of_code(1),
+        _recording(tried),
+        purposes=("research", "other"),
+        suites=("stream", "bfv"),
+        numbers=frozenset({2, 4, 10}),
+    )
+    search.nearest(lambda verdict: False)
+    kinds = tuple(dict.fromkeys(change.kind for change, _ in search._tried))
+    assert kinds == tuple(kind for kind in KINDS if kind != "grouping")
+    assert [item.code_reviewers for item in tried[:5]] == [2, 3, 4, 5, 10]
+    assert tried[-1].program == "model"
+
+
+TRAININGS = [
+    (
+        of_code(1),
+        "context.codeReviewers >= 3",
+        ("code reviewers", "1", "3", "wait until 3 people have approved the code at this node"),
+    ),
+    (
+        training(parameters=500_000),
+        "context.parameters <= 100000 || context.parameters < 7",
+        ("parameters", "500000", "100000", "train a model of at most 100000 values"),
+    ),
+    (
+        training(),
+        "context.rounds < 10",
+        ("rounds", "20", "9", "ask for at most 9 rounds"),
+    ),
+    (training(), 'context.suite == "bfv"', ("suite", "stream", "bfv", "use the suite `bfv`")),
+    (
+        of_code(2),
+        'context.program == "model" && ["linear", "logistic"].contains(context.programName)',
+        (
+            *("program", "code", "model `logistic`, model `linear`"),
+            "train a ready model, or ask the operator to permit code",
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "condition", "expected"), TRAININGS)
+def test_the_nearest_change_of_a_training(
+    asked: PolicyRequest, condition: str, expected: tuple[str, str, str, str]
+) -> None:
+    (denial,) = bundle(permit(condition, action="train")).decide(asked).denials
+    assert denial.reason_code == "no_permit"
+    assert told(denial) == expected
+
+
+NEEDED = [
+    ("true", 0, 1),  # the built-in forbid
+    ("true", 1, None),  # passes as it is
+    ("context.codeReviewers >= 2", 0, 2),
+    ("context.codeReviewers > 2", 1, 3),
+    ("context.codeReviewers >= 64", 2, 64),
+    ("context.codeReviewers >= 65", 2, None),
+    ('context.purpose == "public-health" && context.codeReviewers >= 2', 0, None),
+    ('context.program == "model"', 0, None),
+]
+
+
+@pytest.mark.parametrize(("condition", "there", "needed"), NEEDED)
+def test_whether_reviewers_are_all_that_a_job_lacks(
+    condition: str, there: int, needed: int | None
+) -> None:
+    held = bundle(permit(condition, action="train"))
+    assert held.reviewers_needed(of_code(there)) == needed
+
+
+def test_only_code_at_a_node_waits_for_reviewers() -> None:
+    held = bundle(forbid("true"))
+    assert held.reviewers_needed(training()) is None
+    assert held.reviewers_needed(job()) is None
+    assert held.reviewers_needed(of_code(0)) is None
+    demanding = bundle(permit("context.codeReviewers >= 2", action="train"))
+    assert demanding.reviewers_needed(of_code(0, decider=COORDINATOR)) is None
+    (denial,) = demanding.decide(of_code(0, decider=COORDINATOR)).denials
+    assert denial.reason_code == "no_permit"
 
 
 @pytest.mark.parametrize(

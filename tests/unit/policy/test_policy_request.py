@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
-from policy_facts import COORDINATOR, NODE, NOW_MS, USER, job
+from policy_facts import COORDINATOR, NODE, NOW_MS, USER, job, of_code, training
 from yumen_core.errors import CallError
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -35,6 +35,42 @@ def test_bad_facts_are_refused(changes: dict[str, Any], message: str) -> None:
         job(**changes)
     assert caught.value.code == "argument"
     assert message in caught.value.message
+
+
+BAD_TRAININGS: list[tuple[dict[str, Any], str]] = [
+    ({"program": ""}, "expected a program of model, code in a training, got ``"),
+    ({"program": "Code"}, "expected a program of model, code in a training, got `Code`"),
+    ({"program_name": "x" * 257}, "expected `program_name` of at most 256 characters, got 257"),
+    ({"parameters": -1}, "expected `parameters` from 0 to 9223372036854775807, got -1"),
+    ({"code_reviewers": 65}, "expected `code_reviewers` from 0 to 64, got 65"),
+    ({"code_reviewers": True}, "expected `code_reviewers` from 0 to 64, got True"),
+    ({"code_reviewers": 1}, "only code has reviewers, and only at a node"),
+    (
+        {"program": "code", "code_reviewers": 1, "decider": COORDINATOR},
+        "only code has reviewers, and only at a node",
+    ),
+    ({"operation": "query"}, "a query has no program, reviewers or parameters"),
+    (
+        {"operation": "statistic", "program": "", "program_name": ""},
+        "a statistic has no program, reviewers or parameters",
+    ),
+    ({"operation": "download"}, "expected an operation of query, statistic, train, got `download`"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_TRAININGS)
+def test_bad_facts_of_a_training_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CallError) as caught:
+        training(**changes)
+    assert caught.value.code == "argument"
+    assert message in caught.value.message
+
+
+def test_a_training_states_its_program() -> None:
+    context = of_code(3).context(purpose_registered=True)
+    assert (context["program"], context["programName"]) == ("code", "cardio")
+    assert (context["codeReviewers"], context["parameters"]) == (3, 12)
+    assert "program" not in job().context(purpose_registered=True)
 
 
 def test_facts_cannot_change_after_the_check() -> None:

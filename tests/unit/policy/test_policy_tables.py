@@ -1,9 +1,10 @@
 """The shipped policies: what they must allow and what they must deny."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_facts import COORDINATOR, NODE, NOW_MS, POLICIES, STRANGER, job
+from policy_facts import COORDINATOR, NODE, NOW_MS, POLICIES, STRANGER, job, of_code, training
 from yumen_core.policy.engine import PolicyBundle
 from yumen_core.policy.request import PolicyRequest
 
@@ -40,6 +41,14 @@ MUST_ALLOW = [
     (HOSPITAL, job(purpose="quality-improvement")),
     (HOSPITAL, narrow({}, aggregates=frozenset({"count"}))),
     (HOSPITAL, job(threshold=25)),
+    (FEDERATION, training(decider=COORDINATOR)),
+    # Nobody reviews at the coordinator, which leaves code to the nodes.
+    (FEDERATION, of_code(0, decider=COORDINATOR)),
+    (FEDERATION, training(decider=COORDINATOR, columns={"chol": "important"}, filters=frozenset())),
+    (HOSPITAL, training()),
+    (HOSPITAL, training(purpose="public-health", suite="bfv")),
+    (HOSPITAL, of_code(2)),
+    (HOSPITAL, of_code(3, purpose="quality-improvement", dry_run=True)),
 ]
 
 
@@ -83,6 +92,33 @@ MUST_DENY = [
     (HOSPITAL, narrow(CORE), ["core_data"]),
     (HOSPITAL, job(participants=2, min_nodes=2), ["too_few_nodes"]),
     (HOSPITAL, job(expires_at_ms=NOW_MS - 1), ["authorisation_expired"]),
+    (FEDERATION, training(decider=COORDINATOR, requester=STRANGER), ["no_permit"]),
+    (FEDERATION, training(decider=COORDINATOR, min_nodes=2), ["too_few_nodes"]),
+    (FEDERATION, training(decider=COORDINATOR, purpose="x"), ["purpose_unregistered"]),
+    (FEDERATION, training(decider=COORDINATOR, expires_at_ms=NOW_MS), ["authorisation_expired"]),
+    (
+        FEDERATION,
+        training(
+            decider=COORDINATOR,
+            columns={"chol": "important"},
+            filters=frozenset(),
+            purpose="quality-improvement",
+        ),
+        ["important_data_purpose"],
+    ),
+    (
+        FEDERATION,
+        training(decider=COORDINATOR, expires_at_ms=NOW_MS + WEEK_MS + 1000),
+        ["lifetime_too_long"],
+    ),
+    (HOSPITAL, training(columns=CORE, filters=frozenset()), ["core_data"]),
+    (HOSPITAL, training(participants=2, min_nodes=2), ["too_few_nodes"]),
+    (HOSPITAL, training(purpose="insurance-pricing"), ["purpose_forbidden"]),
+    (HOSPITAL, training(table="kidney"), ["no_permit"]),
+    (HOSPITAL, training(threshold=9), ["no_permit"]),
+    (HOSPITAL, of_code(0), ["code_unreviewed", "too_few_reviewers"]),
+    (HOSPITAL, of_code(1), ["too_few_reviewers"]),
+    (HOSPITAL, of_code(2, purpose="public-health"), ["no_permit"]),
 ]
 
 
@@ -111,6 +147,39 @@ def test_the_demo_denial_says_what_would_pass() -> None:
         "policy_id": "no-commercial-purposes",
         "policy_digest": HOSPITAL.digest.hex(),
     }
+
+
+def test_a_denial_says_how_many_reviewers_there_are_and_how_many_are_needed() -> None:
+    (denial,) = HOSPITAL.decide(of_code(1)).denials
+    assert denial.to_json() == {
+        "node": NODE.uri,
+        "reason_code": "too_few_reviewers",
+        "message": "policy `two-reviewers` forbids this job: the hospital's rule for foreign"
+        " software: two people of the hospital read it",
+        "subject": "code reviewers",
+        "observed": "1",
+        "allowed": "2",
+        "remedy": "wait until two people of the hospital have approved the code, or train a"
+        " ready model",
+        "policy_id": "two-reviewers",
+        "policy_digest": HOSPITAL.digest.hex(),
+    }
+
+
+LOCAL = POLICIES.parent / "sdk" / "yumen" / "local_policy.cedar"
+EXAMPLES = sorted((POLICIES.parent / "examples" / "hospitals" / "policies").glob("*.cedar"))
+
+
+@pytest.mark.parametrize("file", [LOCAL, *EXAMPLES], ids=lambda file: file.stem)
+def test_the_examples_allow_training_for_research_and_code_that_was_reviewed(file: Path) -> None:
+    held = PolicyBundle.load([file], purposes=REGISTER)
+    assert held.decide(training()).allowed
+    assert held.decide(of_code(1)).allowed
+    (denial,) = held.decide(of_code(0)).denials
+    assert (denial.reason_code, denial.subject, denial.observed, denial.allowed) == (
+        *("code_unreviewed", "code reviewers"),
+        *("0", "1"),
+    )
 
 
 def test_every_shipped_policy_carries_all_annotations() -> None:
@@ -142,6 +211,11 @@ def test_the_context_is_the_one_of_the_schema() -> None:
     assert HOSPITAL.decide(job()).errors == ()
     schema = (POLICIES / "yumen.cedarschema").read_text(encoding="utf-8")
     document = (POLICIES.parent / "docs" / "policies.md").read_text(encoding="utf-8")
-    for name in job().context(purpose_registered=True):
+    assert HOSPITAL.decide(training()).errors == ()
+    assert (
+        job().context(purpose_registered=True).keys()
+        < training().context(purpose_registered=True).keys()
+    )
+    for name in training().context(purpose_registered=True):
         assert f" {name}: " in schema or f" {name}?: " in schema
         assert f"| `{name}`" in document

@@ -16,17 +16,31 @@ BOUND = bytes(32)
 
 def weights(count: int) -> list[int]:
     """The weights by the definition, one at a time."""
-    take = streams.stream(streams.derive(SECRET.reveal(), b"yumen/v1/check", BOUND))
-    return [streams.number_draw(take, P, 10) for _ in range(count)]
+
+    def drawn(use: bytes, number: int) -> list[int]:
+        take = streams.stream(streams.derive(SECRET.reveal(), b"yumen/v1/check", use, BOUND))
+        return [streams.number_draw(take, P, 10) for _ in range(number)]
+
+    columns = drawn(b"columns", 8192)
+    rows = drawn(b"rows", -(-count // 8192))
+    behind = (rows[i // 8192] * columns[i % 8192] for i in range(count - 1))
+    return [*drawn(b"first", 1), *behind]
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sampled_from([1, 3, 8191, 8192, 8193, 17_000]), st.integers(0, 2**32), st.booleans())
-def test_weighted_sum_is_the_definition(length: int, seed: int, extreme: bool) -> None:
+@given(
+    st.sampled_from([1, 2, 3, 8192, 8193, 8194, 17_000]),
+    st.integers(0, 2**32),
+    st.booleans(),
+    st.sampled_from([T, 2**64]),
+)
+def test_weighted_sum_is_the_definition(
+    length: int, seed: int, extreme: bool, modulus: int
+) -> None:
     generator = np.random.default_rng(seed)
-    low = T - 2 if extreme else 0
-    slots = generator.integers(low, T, length).astype(np.uint64)
-    slots[0] = T - 1
+    low = modulus - 2 if extreme else 0
+    slots = generator.integers(low, modulus, length, dtype=np.uint64)
+    slots[0] = modulus - 1
     truth = sum(w * x for w, x in zip(weights(length), slots.tolist(), strict=True)) % P
     assert weighted_sum(slots, job_secret=SECRET, binding=BOUND) == truth
 
@@ -37,9 +51,9 @@ def test_largest_words_stay_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         streams, "stream", lambda key: lambda n: weight.to_bytes(10, "little") * (n // 10)
     )
-    slots = np.full(20_000, T - 1, dtype=np.uint64)
+    slots = np.full(20_000, 2**64 - 1, dtype=np.uint64)
     found = weighted_sum(slots, job_secret=SECRET, binding=BOUND)
-    assert found == weight * 20_000 * (T - 1) % P
+    assert found == (weight + weight * weight * 19_999) * (2**64 - 1) % P
 
 
 def tagged(contributions: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -75,6 +89,32 @@ def test_something_added_is_refused(added: int, slot: int) -> None:
     slots, tags = tagged([[1, 2], [3, 4], [5, 6]])
     slots[slot] = (int(slots[slot]) + added) % T
     refuse(slots, tags)
+
+
+@pytest.mark.parametrize("last", [1, 2])
+def test_a_wrap_past_64_bits_is_refused(last: int) -> None:
+    vectors = [np.array([1, x], dtype=np.uint64) for x in (2**64 - 2, 0, last)]
+    tags = [to_slots(weighted_sum(v, job_secret=SECRET, binding=BOUND)) for v in vectors]
+    sums = np.sum(vectors, axis=0, dtype=np.uint64)
+    totals = np.sum(tags, axis=0, dtype=np.uint64)
+    if last == 1:  # the largest word there is
+        verify(sums, totals, job_secret=SECRET, binding=BOUND)
+    else:
+        assert sums.tolist() == [3, 0]
+        refuse(sums, totals)
+
+
+def test_errors_that_cancel_in_a_row_or_a_column_are_refused() -> None:
+    # The weights factor by row and column; what cancels in neither alone must not cancel in both.
+    slots = np.arange(3 * 8192 + 1, dtype=np.uint64)
+    slots[0] = 1
+    tags = to_slots(weighted_sum(slots, job_secret=SECRET, binding=BOUND))
+    one = np.uint64(1)
+    for plus, minus in (([1], [2]), ([1], [8193]), ([1, 8194], [2, 8193])):
+        wrong = slots.copy()
+        wrong[plus] += one
+        wrong[minus] -= one
+        refuse(wrong, tags)
 
 
 def test_scaled_sums_are_refused_by_slot_zero() -> None:

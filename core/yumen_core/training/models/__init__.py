@@ -1,0 +1,75 @@
+"""Ready models: a node trains them with its own code, so only names and numbers are approved.
+
+`ReadyModel` and its parts are plain values and load no PyTorch. `build`, `fit` and `evaluate` load
+it when they are called, in the node's sandbox and in the SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from yumen_core.training.models.architecture import Affine, Convolution, Embedding, Perceptron
+from yumen_core.training.models.initial import initial
+from yumen_core.training.models.inputs import Category, Number, Target
+from yumen_core.training.models.learning import Holdout, Learning
+from yumen_core.training.models.ready import ReadyModel
+from yumen_core.training.records import Scalar, Values
+
+if TYPE_CHECKING:
+    import pyarrow
+    import torch
+
+__all__ = [
+    "Affine",
+    "Category",
+    "Convolution",
+    "Embedding",
+    "Holdout",
+    "Learning",
+    "Number",
+    "Perceptron",
+    "ReadyModel",
+    "Target",
+    "build",
+    "evaluate",
+    "fit",
+    "initial",
+    "metric_names",
+]
+
+
+def build(model: ReadyModel) -> torch.nn.Module:
+    """The network with its initial weights. It takes what `network.forward` says."""
+    from yumen_core.training.models import network
+
+    return network.build(model)
+
+
+def fit(
+    model: ReadyModel,
+    tensors: Mapping[str, Values],
+    table: pyarrow.Table,
+    config: Mapping[str, Scalar],
+) -> tuple[dict[str, Values], dict[str, float]]:
+    """Local work of a `train` run; see `work.fit`."""
+    from yumen_core.training.models import work
+
+    return work.fit(model, tensors, table, config)
+
+
+def evaluate(
+    model: ReadyModel,
+    tensors: Mapping[str, Values],
+    table: pyarrow.Table,
+    config: Mapping[str, Scalar],
+) -> dict[str, float]:
+    """Local work of an `evaluate` run; see `work.evaluate`."""
+    from yumen_core.training.models import work
+
+    return work.evaluate(model, tensors, table, config)
+
+
+def metric_names(model: ReadyModel) -> tuple[str, ...]:
+    """The metrics that `fit` and `evaluate` answer beside `num-examples`, sorted."""
+    return model.metric_names

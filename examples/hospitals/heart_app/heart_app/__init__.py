@@ -1,0 +1,1 @@
+"""Logistic regression over four hospitals, a Flower app."""

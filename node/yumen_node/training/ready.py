@@ -1,0 +1,41 @@
+"""A ready model as the worker runs it: the node's own code, on the permitted rows."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.parquet as pq
+from yumen_core.training import models
+from yumen_core.training.records import Action, Arrays, Config, Metrics, Record, Records
+
+ARRAYS, METRICS = "arrays", "metrics"
+
+
+class ReadyApp:
+    """Answers train and evaluate. Reads the rows once."""
+
+    def __init__(self, model: str, data_path: str) -> None:
+        self._model = models.ReadyModel.from_json(json.loads(model))
+        self._table = pq.read_table(data_path)
+
+    def answers(self, action: Action) -> bool:
+        return action is not Action.QUERY
+
+    def __call__(self, action: Action, records: Records) -> dict[str, Record]:
+        """Arrays and metrics under Flower's usual keys; the input's by their kind."""
+        tensors = {
+            name: values
+            for record in records.values()
+            if isinstance(record, Arrays)
+            for name, values in record.tensors.items()
+        }
+        config = {
+            name: value
+            for record in records.values()
+            if isinstance(record, Config)
+            for name, value in record.scalars.items()
+        }
+        if action is Action.EVALUATE:
+            return {METRICS: Metrics(models.evaluate(self._model, tensors, self._table, config))}
+        trained, metrics = models.fit(self._model, tensors, self._table, config)
+        return {ARRAYS: Arrays(trained), METRICS: Metrics(metrics)}

@@ -1,0 +1,1 @@
+"""Iris with PyTorch and messages."""

@@ -1,0 +1,1 @@
+"""Iris with scikit-learn and messages."""
