@@ -22,6 +22,7 @@ from yumen_node.reviews import Reviewed
 
 MAX_WORD_CHARS = 300
 MAX_NAMES = 40
+_ORDER = {"train": 0, "evaluate": 1, "query": 2}
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _reads(ask: Ask) -> Iterator[str]:
 def _leaves(ask: Ask) -> Iterator[str]:
     nodes = f"over at least {ask.min_nodes} nodes"
     means = _means(ask.metrics)
-    for action, count in ask.runs.items():
+    for action, count in sorted(ask.runs.items(), key=lambda run: _ORDER.get(run[0], len(_ORDER))):
         runs = f"each of at most {count} runs of `{action}`"
         if action == "train":
             yield f"after {runs}: the sum {nodes} of {ask.parameters} model values, and {means}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from yumen_core.clock import Clock, SystemClock
 from yumen_core.errors import CallError, PeerError, StateError
-from yumen_core.identity.envelope import PayloadType
+from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity
 from yumen_core.training.bundle import Bundle
@@ -122,7 +122,11 @@ class Approvals:
             node=self._member.identity,
             reviewed_at_ms=self._member.clock.now_ms(),
         )
-        return self._reviews.add(signer.sign(statement.to_bytes(), PayloadType.CODE_REVIEW))
+        return self.review(signer.sign(statement.to_bytes(), PayloadType.CODE_REVIEW))
+
+    def review(self, envelope: SignedEnvelope) -> SignedReview:
+        """Take up a review that was signed elsewhere; see `Reviews.add`."""
+        return self._reviews.add(envelope)
 
     def waiting(self) -> tuple[Held, ...]:
         """The bundles that a job waits for."""

@@ -19,6 +19,7 @@ from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.descriptor import PublishedTable
 from yumen_core.log import Act, LogAlarm, open_log
+from yumen_core.log.entry import Value
 from yumen_core.policy import PolicyBundle, install_policies
 from yumen_core.securesum.parallel import EncryptionPool
 

@@ -27,13 +27,15 @@ PORT_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class NodeSetup:
-    """One node: its names, its table declarations (YAML files) and its policy files."""
+    """One node: its names, its table declarations (YAML files), its policy files, and the Flower
+    projects whose code it approves as they stand."""
 
     organisation: str
     name: str
     tables: tuple[Path, ...]
     policies: tuple[Path, ...] = ()
     purposes: Path | None = None
+    approve: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ class Stack:
             *("--coordinator", self.coordinator_address, "--token", "-"),
             *[f"--table={path}" for path in node.tables],
             *[f"--policy={path}" for path in node.policies],
+            *[f"--approve={path}" for path in node.approve],
             *_purposes(node.purposes),
             *("--start", "--with-parent", "--json"),
         ]

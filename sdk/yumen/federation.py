@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from yumen_core.errors import CallError
+from yumen_core.training.models import ReadyModel
+from yumen_core.training.spec import Setting
 
 from yumen._arguments import check_address, check_job, check_terms, check_timeout
 from yumen.coordinator import CoordinatorClient
@@ -20,6 +26,20 @@ from yumen.session import Session, Terms
 from yumen.statements import answer, decide
 from yumen.statistics.federated import FederationSource
 from yumen.statistics.methods import FederatedTable
+from yumen.training import TrainingResult, TrainingRun
+from yumen.training.course import OnReport
+from yumen.training.federated import (
+    DEFAULT_ROUND_S,
+    DEFAULT_TIMEOUT_S,
+    FederatedTraining,
+    TrainingRequest,
+    begin,
+    reopen,
+    with_path,
+)
+
+if TYPE_CHECKING:
+    from flwr.serverapp.strategy import Strategy
 
 IDENTITY_VARIABLE = "YUMEN_IDENTITY"
 
@@ -145,6 +165,136 @@ class Federation:
         terms = Terms(purpose, nodes, min_nodes, timeout_s)
         return FederatedTable(FederationSource(self._session, name, terms))
 
+    def train(
+        self,
+        model_or_app: ReadyModel | str | os.PathLike[str],
+        strategy: Strategy,
+        *,
+        table: str,
+        purpose: str,
+        rounds: int,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        suite: str = "stream",
+        initial: Mapping[str, Any] | None = None,
+        train_config: Mapping[str, Any] | None = None,
+        evaluate_config: Mapping[str, Any] | None = None,
+        evaluate_fn: Any = None,
+        metrics: Sequence[str] | None = None,
+        clip_norm: float | None = None,
+        nodes: Sequence[str] | None = None,
+        min_nodes: int | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        round_timeout_s: int = DEFAULT_ROUND_S,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> TrainingResult:
+        """Train a model over the nodes' rows with a strategy of Flower's.
+
+            from flwr.serverapp.strategy import FedAvg
+            model = yumen.models.logistic(["age", "chol"], "sick", epochs=5)
+            trained = fed.train(model, FedAvg(), table="heart", purpose="research", rounds=20)
+
+        Parameters:
+            model_or_app: a model of `yumen.models`, which nodes train with their own code, or the
+                folder of a Flower project, whose ClientApp each node has to approve.
+            strategy: one that takes means (`flwr.serverapp.strategy`). It runs here; of each round
+                it gets one reply, the mean over all nodes, and no node's own.
+            columns, where: what the nodes' work may read. A ready model names its own columns.
+            suite: "stream" (one-time pads, for large models) or "bfv".
+            initial: the first weights by name; of a ready model drawn from its seed.
+            clip_norm: the L2 norm to which each node clips its change of a round.
+            metrics: names of the metrics that nodes may tell; by default those of the model, or
+                the texts of the project's code.
+            nodes, min_nodes: as `query`; with `min_nodes` a training goes on without lost nodes.
+            timeout_s, round_timeout_s: of the whole training, waits for approval included, and of
+                one round, in seconds.
+            folder: where finished rounds are kept; see `resume`.
+
+        Raises `CallError` for a strategy that needs single updates, or asks for fewer nodes,
+        `Denied` where policy refuses, `PeerError` where the code fails at a node, nodes are lost or
+        the time is over.
+        """
+        asked = _training_request(locals())
+        work = self._with_strategy(asked, strategy, initial, evaluate_fn, folder)
+        return work(None, None)
+
+    def start_training(
+        self, model_or_app: ReadyModel | str | os.PathLike[str], strategy: Strategy, **asked: Any
+    ) -> TrainingRun:
+        """As `train`, beside its caller: iterate over the rounds, then ask for `result()`."""
+        given = inspect.signature(self.train).bind(model_or_app, strategy, **asked)
+        given.apply_defaults()
+        request = _training_request(given.arguments)
+        rest = [given.arguments[name] for name in ("initial", "evaluate_fn", "folder")]
+        return TrainingRun(self._with_strategy(request, strategy, *rest))
+
+    def run(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        table: str,
+        columns: Sequence[str],
+        purpose: str,
+        where: str | None = None,
+        suite: str = "stream",
+        run_config: Mapping[str, Setting] | None = None,
+        metrics: Sequence[str] | None = None,
+        clip_norm: float | None = None,
+        nodes: Sequence[str] | None = None,
+        min_nodes: int | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        round_timeout_s: int = DEFAULT_ROUND_S,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> TrainingResult:
+        """Run a Flower project as it is: its ServerApp here, its ClientApp in the nodes' sandboxes.
+
+        The ClientApp finds its rows at `context.node_config["data-path"]`, a Parquet file of
+        `columns`. Each node has to approve the project's code; until then the job waits.
+        `run_config` overrides settings of its `pyproject.toml`. Otherwise as `train`.
+
+        Raises `CallError` (`bundle`) for a folder that is no Flower project, and as `train`.
+        """
+        asked = replace(_training_request(locals() | {"model_or_app": path}), server_app=True)
+        journal = begin(asked, strategy=None, initial=None, folder=folder)
+        return FederatedTraining(self._session, asked, journal).with_app()
+
+    def resume(
+        self, job_id: str, *, strategy: Strategy | None = None, evaluate_fn: Any = None
+    ) -> TrainingResult:
+        """Go on with a training that ended early, from its last finished round, as a new job.
+
+        `job_id` is of any of its jobs; its rounds are kept on the machine that ran it. The strategy
+        runs again from the start with the means that are kept, so that what it remembers is as it
+        was; it is built anew where it is one of Flower's, and given again otherwise.
+
+        Raises `StateError` where nothing is kept of such a job, and as `train`.
+        """
+        kept = reopen(check_job(job_id), strategy)
+        training = FederatedTraining(self._session, kept.asked, kept.journal)
+        if kept.asked.server_app:
+            return training.with_app()
+        assert kept.strategy is not None
+        return training.with_strategy(
+            kept.strategy, _first_weights(kept.asked, kept.initial), evaluate_fn
+        )
+
+    def _with_strategy(
+        self,
+        asked: TrainingRequest,
+        strategy: Strategy,
+        initial: Mapping[str, Any] | None,
+        evaluate_fn: Any,
+        folder: str | os.PathLike[str] | None,
+    ) -> Callable[[OnReport | None, threading.Event | None], TrainingResult]:
+        weights = _first_weights(asked, initial)
+        journal = begin(asked, strategy=strategy, initial=initial, folder=folder)
+        training = FederatedTraining(self._session, asked, journal)
+
+        def work(on_report: OnReport | None, cancel: threading.Event | None) -> TrainingResult:
+            return training.with_strategy(strategy, weights, evaluate_fn, on_report, cancel)
+
+        return work
+
     def jobs(self, limit: int = 50) -> Jobs:
         """Your jobs at this coordinator, newest first."""
         return Jobs(JobSummary.from_status(status) for status in self._session.client.jobs(limit))
@@ -156,3 +306,38 @@ class Federation:
         """
         check_job(job_id)
         return JobSummary.from_status(self._session.client.cancel(job_id))
+
+
+def _training_request(given: Mapping[str, Any]) -> TrainingRequest:
+    """The arguments of `train` or `run` as plain values, checked as far as they stand alone."""
+    check_terms(given["purpose"], given["min_nodes"])
+    check_timeout(given["timeout_s"])
+    asked = TrainingRequest(
+        terms=Terms(given["purpose"], given["nodes"], given["min_nodes"], given["timeout_s"]),
+        table=given["table"],
+        columns=given["columns"],
+        where=given["where"],
+        suite=given["suite"],
+        rounds=given.get("rounds"),
+        clip_norm=given["clip_norm"],
+        round_timeout_s=given["round_timeout_s"],
+        run_config=given.get("run_config") or {},
+        metrics=given["metrics"],
+        train_config=given.get("train_config") or {},
+        evaluate_config=given.get("evaluate_config") or {},
+    )
+    return with_path(asked, given["model_or_app"])
+
+
+def _first_weights(asked: TrainingRequest, initial: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if initial is not None:
+        return initial
+    if asked.model is None:
+        raise CallError(
+            "argument",
+            "expected `initial`, the first weights by name, for code of your own, got none",
+            remedy="give initial=net.state_dict(), or use fed.run with the project's ServerApp",
+        )
+    from yumen_core.training.models import initial as drawn
+
+    return drawn(asked.model)

@@ -36,7 +36,10 @@ FEDERATION = "local.example"
 PURPOSES = ("research", "public-health", "quality-improvement", "testing")
 DEFAULT_POLICY = Path(__file__).with_name("local_policy.cedar")
 MAX_SCHEMA_BYTES = 4 << 20
-_QUESTIONS = frozenset({"cancel", "check", "datasets", "jobs", "query"})
+_QUESTIONS = frozenset(
+    {"cancel", "check", "datasets", "jobs", "query", "resume", "run", "start_training", "table"}
+    | {"train"}
+)
 
 
 def local_federation(
@@ -46,6 +49,7 @@ def local_federation(
     schema: Mapping[str, object] | str | os.PathLike[str] | None = None,
     policies: Policies = None,
     purposes: Sequence[str] = PURPOSES,
+    approve: Sequence[str | os.PathLike[str]] = (),
     timeout_s: float = 60.0,
     on_step: Callable[[str], None] | None = None,
 ) -> LocalFederation:
@@ -66,6 +70,7 @@ def local_federation(
             itself. None, and nodes not named, get a policy that lets every member of this
             federation ask for any of `purposes`. The built-in forbids always hold.
         purposes: the registered purposes.
+        approve: folders of Flower projects whose code every node approves, as it stands now.
         timeout_s: how long the start may take, in seconds.
         on_step: hears, in words, of each party that is ready; a terminal shows it in any case.
 
@@ -86,6 +91,7 @@ def local_federation(
     _check_nodes(tables)
     by_node = _policies_by_node(tables, policies)
     declaration = _declaration(tables, table, schema)
+    projects = _projects(approve)
     if not purposes:
         raise CallError("argument", "expected at least one purpose, got none")
 
@@ -100,6 +106,7 @@ def local_federation(
                     tables=(files.declaration(node, declaration, source),),
                     policies=files.policies(node, by_node[node]),
                     purposes=files.purposes(purposes),
+                    approve=projects,
                 )
                 for node, source in tables.items()
             ),
@@ -263,6 +270,16 @@ class _Files:
 def _written(path: Path, text: str) -> Path:
     path.write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def _projects(approve: Sequence[str | os.PathLike[str]]) -> tuple[Path, ...]:
+    if isinstance(approve, str | os.PathLike):
+        raise CallError("argument", "expected `approve` as a list of folders, got one")
+    from yumen_core.training.bundle import Bundle
+
+    for folder in approve:
+        Bundle.from_folder(Path(folder))
+    return tuple(Path(folder).resolve() for folder in approve)
 
 
 def _check_nodes(tables: Mapping[str, Source]) -> None:

@@ -28,16 +28,14 @@ All raise `CallError` (`training`) for arguments that make no model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow
 from yumen_core.errors import CallError
 from yumen_core.training.models import (
     Affine,
+    Category,
     Convolution,
     Embedding,
     Holdout,
@@ -48,13 +46,9 @@ from yumen_core.training.models import (
     Target,
     initial,
 )
-from yumen_core.training.models import (
-    Category as _Category,
-)
-from yumen_core.training.models.inputs import Input, Level
+from yumen_core.training.models.inputs import MAX_CLASSES, Input, Level
 
-if TYPE_CHECKING:
-    import torch
+from yumen._prediction import module, predict, probabilities
 
 __all__ = [
     "Category",
@@ -72,18 +66,7 @@ __all__ = [
 ]
 
 Classes = int | Sequence[Level] | None
-Inputs = Sequence[str | Number | _Category]
-
-
-def Category(
-    column: str, levels: Iterable[Level], *, drop_first: bool = False
-) -> _Category:
-    """A column with one of `levels` in each row; a row with another value is an error at its node.
-
-    It becomes one input a level, or an embedding in a tabular net. `drop_first` leaves out the
-    first level, which all zeros then stand for: regressions without a penalty need it.
-    """
-    return _Category(column, tuple(_plain(level) for level in levels), drop_first)
+Inputs = Sequence[str | Number | Category]
 
 
 def logistic(
@@ -187,7 +170,7 @@ def tabular(
     `dimensions` of those vectors: one for all, one for each category, or by default half the
     levels, at most 50. `classes=None` predicts a number, learned as `(value - center) / scale`.
     """
-    levels = tuple(len(entry.levels) for entry in inputs if isinstance(entry, _Category))
+    levels = tuple(len(entry.levels) for entry in inputs if isinstance(entry, Category))
     if dimensions is None:
         sizes = tuple(min(50, (count + 1) // 2) for count in levels)
     elif isinstance(dimensions, int):
@@ -197,81 +180,6 @@ def tabular(
     top = Perceptron(_sizes("hidden", hidden), activation, float(dropout))
     form = Embedding(levels, sizes, top)
     return _model("tabular", inputs, _target(target, classes, center, scale), form, settings)
-
-
-def module(model: ReadyModel, state: Mapping[str, Any]) -> torch.nn.Module:
-    """The PyTorch module with the weights of `state`, a `state_dict` of tensors or arrays.
-
-    Raises `CallError` (`training`) for weights of another model.
-    """
-    from yumen_core.training.models import network
-
-    arrays = {name: np.asarray(values) for name, values in state.items()}
-    try:
-        return network.load(model, arrays).eval()
-    except ValueError as fault:
-        raise CallError("training", str(fault)) from None
-
-
-def probabilities(model: ReadyModel, state: Mapping[str, Any], frame: pd.DataFrame) -> pd.DataFrame:
-    """The probability of each class for each row of `frame`, a column a class; NaN where a used
-    column has no value. Raises `CallError` (`training`) for a model of numbers, and as
-    `predict`."""
-    import torch
-
-    classes = model.target.classes
-    if classes is None:
-        raise CallError("training", "expected a model of classes, got one of numbers")
-    answers, complete = _answers(model, state, frame)
-    if answers.shape[1] == 1:
-        second = torch.sigmoid(answers[:, 0])
-        shares = torch.stack([1 - second, second], dim=1)
-    else:
-        shares = torch.softmax(answers, dim=1)
-    values = np.full((len(frame), len(classes)), np.nan)
-    values[complete] = shares.double().numpy()
-    return pd.DataFrame(values, index=frame.index, columns=list(classes))
-
-
-def predict(model: ReadyModel, state: Mapping[str, Any], frame: pd.DataFrame) -> pd.Series[Any]:
-    """The likeliest class, or the number in the target's own unit, for each row of `frame`; None or
-    NaN where a used column has no value. `frame` needs the model's input columns as the nodes have
-    them.
-
-    Raises `CallError` (`training`) for a column that is missing or holds what the model does not
-    know, and for weights of another model.
-    """
-    from yumen_core.training.models import work
-
-    answers, complete = _answers(model, state, frame)
-    name = model.target.column
-    if model.target.classes is None:
-        numbers = np.full(len(frame), np.nan)
-        scaled = answers[:, 0].double().numpy()
-        numbers[complete] = scaled * model.target.scale + model.target.center
-        return pd.Series(numbers, index=frame.index, name=name)
-    labels = np.full(len(frame), None, dtype=object)
-    known = np.array(model.target.classes, dtype=object)
-    labels[complete] = known[work.classes_of(answers).numpy()]
-    return pd.Series(labels, index=frame.index, name=name).infer_objects()
-
-
-def _answers(
-    model: ReadyModel, state: Mapping[str, Any], frame: pd.DataFrame
-) -> tuple[torch.Tensor, Any]:
-    import torch
-    from yumen_core.training.models import rows, work
-
-    network = module(model, state)
-    used = [column for column in model.columns[:-1] if column in frame.columns]
-    try:
-        table = pyarrow.Table.from_pandas(frame[used], preserve_index=False)
-        examples = rows.read_examples(model, table, target=False)
-    except (ValueError, pyarrow.ArrowInvalid) as fault:
-        raise CallError("training", str(fault)) from None
-    if not len(examples):
-        return torch.zeros((0, model.target.outputs)), examples.complete
-    return work.outputs(network, examples, np.arange(len(examples))), examples.complete
 
 
 def _model(
@@ -299,7 +207,7 @@ def _model(
 def _input(entry: object) -> Input:
     if isinstance(entry, str):
         return Number(entry)
-    if isinstance(entry, Number | _Category):
+    if isinstance(entry, Number | Category):
         return entry
     raise CallError(
         "training", f"expected inputs that are names, Number or Category, got `{entry!r}`"
@@ -307,21 +215,14 @@ def _input(entry: object) -> Input:
 
 
 def _target(column: str, classes: Classes, center: float = 0.0, scale: float = 1.0) -> Target:
-    if classes is None:
-        return Target(column, None, float(center), float(scale))
-    if isinstance(classes, int) and not isinstance(classes, bool):
-        if not 2 <= classes <= 1_000:
-            raise CallError("training", f"expected 2 to 1000 classes, got `{classes}`")
-        return Target(column, tuple(range(classes)), float(center), float(scale))
-    return Target(column, tuple(_plain(c) for c in classes), float(center), float(scale))
+    if isinstance(classes, int):
+        if isinstance(classes, bool) or not 2 <= classes <= MAX_CLASSES:
+            raise CallError("training", f"expected 2 to {MAX_CLASSES} classes, got `{classes}`")
+        return Target(column, range(classes), float(center), float(scale))
+    return Target(column, classes, float(center), float(scale))
 
 
 def _sizes(name: str, values: Sequence[int]) -> tuple[int, ...]:
     if isinstance(values, int | str):
         raise CallError("training", f"expected a list of sizes in `{name}`, got `{values}`")
-    return tuple(_plain(value) for value in values)
-
-
-def _plain(value: Any) -> Any:
-    """A numpy scalar as Python's own."""
-    return value.item() if isinstance(value, np.generic) else value
+    return tuple(values)

@@ -29,6 +29,13 @@ _HEADER = ("code", "app", "version", "requester", "job", "table", "since (UTC)",
 class ApprovalsGroup(TyperGroup):
     """A group with an argument of its own, which its help explains."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The list's own options may stand behind the folder, as everywhere else."""
+        behind = 1
+        while behind < len(args) and args[behind].startswith("-"):
+            behind += 1
+        return super().parse_args(ctx, [*args[1:behind], *args[:1], *args[behind:]])
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = []
         for parameter in self.get_params(ctx):
@@ -90,6 +97,8 @@ def list_(
     """Code that waits for a review at this node."""
     context.obj = directory
     if context.invoked_subcommand is not None:
+        if everything or as_json:
+            raise click.UsageError("expected options behind the command, got one before it")
         return
     from yumen_node.approval_card import summary
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from yumen_core.policy.denial import Denial
 
 if TYPE_CHECKING:
-    from yumen_core.policy.engine import PolicyBundle, PolicyDecision
+    from yumen_core.policy.engine import PolicyBundle, PolicyDecision, reviews_missing
     from yumen_core.policy.files import install_policies
     from yumen_core.policy.purposes import Purpose, Purposes
     from yumen_core.policy.request import PolicyRequest
@@ -25,6 +25,7 @@ __all__ = [
     "Purpose",
     "Purposes",
     "install_policies",
+    "reviews_missing",
 ]
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "Purpose": "purposes",
     "Purposes": "purposes",
     "install_policies": "files",
+    "reviews_missing": "engine",
 }
 
 

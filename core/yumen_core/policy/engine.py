@@ -156,6 +156,11 @@ class PolicyBundle:
         return self._evaluator.evaluate(request, purpose_registered=registered)
 
 
+def reviews_missing(policies: PolicyBundle, request: PolicyRequest) -> bool:
+    """Whether a refused training of code would pass once more people had approved the code."""
+    return policies.reviewers_needed(request) is not None
+
+
 def _bundle_digest(texts: Mapping[str, str], purposes: Purposes) -> bytes:
     return digest(
         {

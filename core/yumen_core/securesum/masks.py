@@ -32,18 +32,21 @@ from yumen_core.securesum.modulus import (
     subtract,
 )
 
+MAX_SHARED = 1024
+
 _LABEL = b"yumen/v1/mask"
 
 
 class MaskKey:
     """A node's X25519 private key (RFC 7748). Its public half is in the node's descriptor."""
 
-    __slots__ = ("_private", "public_bytes")
+    __slots__ = ("_private", "_shared", "public_bytes")
 
     def __init__(self, secret: Secret) -> None:
         """`secret` is the raw private key, 32 bytes, as `to_secret` gave it."""
         self._private = X25519PrivateKey.from_private_bytes(secret.reveal())
         self.public_bytes = self._private.public_key().public_bytes_raw()
+        self._shared: dict[bytes, bytes] = {}
 
     @classmethod
     def generate(cls) -> MaskKey:
@@ -58,19 +61,27 @@ class MaskKey:
         """The 32-byte X25519 secret with the participant `name`.
 
         Raises `PeerError("descriptor")` for a key of another length, and for a point of low order,
-        whose secret is all zero and known to everyone (RFC 7748, section 6.1).
+        whose secret is all zero and known to everyone (RFC 7748, section 6.1). Secrets are kept, up
+        to MAX_SHARED of them: a job has many sums with the same peers.
         """
+        known = self._shared.get(public_bytes)
+        if known is not None:
+            return known
         if len(public_bytes) != 32:
             raise PeerError(
                 "descriptor",
                 f"expected a mask key of 32 bytes of `{name}`, got {len(public_bytes)}",
             )
         try:
-            return self._private.exchange(X25519PublicKey.from_public_bytes(public_bytes))
+            shared = self._private.exchange(X25519PublicKey.from_public_bytes(public_bytes))
         except ValueError:
             raise PeerError(
                 "descriptor", f"expected a mask key of `{name}`, got a point of low order"
             ) from None
+        if len(self._shared) >= MAX_SHARED:
+            self._shared.clear()
+        self._shared[public_bytes] = shared
+        return shared
 
     def __repr__(self) -> str:
         return "MaskKey(redacted)"

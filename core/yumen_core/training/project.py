@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from yumen_core.errors import CallError
@@ -53,10 +54,12 @@ def _walk(folder: Path) -> Iterator[Path]:
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        for entry in os.scandir(here):
-            seen += 1
-            if seen > _MAX_ENTRIES:
-                raise _bad(f"expected the folder of one app, got `{folder}` with far more files")
+        with os.scandir(here) as listing:
+            entries = list(islice(listing, _MAX_ENTRIES + 1 - seen))
+        seen += len(entries)
+        if seen > _MAX_ENTRIES:
+            raise _bad(f"expected the folder of one app, got `{folder}` with far more files")
+        for entry in entries:
             if _skipped(entry.name, top=here == folder):
                 continue
             if entry.is_symlink():

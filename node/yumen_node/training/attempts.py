@@ -47,13 +47,15 @@ class Attempts:
             self.total += 1
 
     def refuse(self, listener: int) -> None:
-        """Answer one question of the kernel with EPERM. Raises no error for a caller that died."""
+        """Refuse one call that the kernel asks about. A caller that died is passed over."""
         raw = bytearray(_NOTICE.size)
         try:
             fcntl.ioctl(listener, _RECEIVE, raw, True)
             number, call = struct.unpack_from("<Q8xi", raw)
-            self.add(self._machine.words.get(call, "kernel"))
-            fcntl.ioctl(listener, _SEND, _ANSWER.pack(number, 0, -errno.EPERM, 0))
+            word = self._machine.words.get(call, "kernel")
+            self.add(word)
+            code = errno.ENOMEM if word == "memory" else errno.EPERM
+            fcntl.ioctl(listener, _SEND, _ANSWER.pack(number, 0, -code, 0))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EINTR, errno.EINPROGRESS):
                 raise

@@ -49,12 +49,13 @@ class Settings:
 def confine(settings: Settings) -> socket.socket:
     """Make this process what the sandbox needs it to be, and tell the node.
 
-    1. Limits of the kernel, and an end with the process that started this one. 2. The filter of system calls. 3. Hello, with the descriptor on which
-    the kernel asks, which this process then closes. Returns the socket of reports.
+    1. Limits of the kernel, and an end with the process that started this one. 2. The filter of
+    system calls. 3. Hello, with the descriptor on which the kernel asks, which this process then
+    closes. Returns the socket of reports.
     """
     _limit(settings)
     calls.die_with_parent()
-    listener = calls.install()
+    listener = calls.install(settings.memory_bytes)
     reports = socket.socket(fileno=settings.reports)
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listener]))
     reports.sendmsg([HELLO], [rights])
@@ -102,4 +103,5 @@ def _limit(settings: Settings) -> None:
         (resource.RLIMIT_MEMLOCK, 0),
     ):
         resource.setrlimit(kind, (bound, bound))
-    resource.setrlimit(resource.RLIMIT_CPU, (settings.cpu_s, settings.cpu_s + 1))
+    # The node's watch comes first and says why; this holds where the node is held up.
+    resource.setrlimit(resource.RLIMIT_CPU, (settings.cpu_s + 2, settings.cpu_s + 4))

@@ -57,7 +57,7 @@ class Ended(StrEnum):
             )
         bounds = {
             Ended.MEMORY: f"expected the app to use at most {limits.memory} of memory, got more",
-            Ended.PROCESSES: f"expected the app to run at most {limits.processes} threads, got more",
+            Ended.PROCESSES: f"expected at most {limits.processes} threads of the app, got more",
             Ended.CPU: f"expected the app to use at most {limits.cpu_s} s of CPU time, got more",
             Ended.OUTPUT: "expected the app to print little, got more than the node drains",
             Ended.TOO_LONG: "expected a reply of the size that the job declares, got a longer one",

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 
 # linux/audit.h, linux/filter.h, linux/seccomp.h, linux/prctl.h
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_LOAD, _AND, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
+_EQUAL, _MORE, _AT_LEAST, _ANY_BIT = 0x15, 0x25, 0x35, 0x45
 _ALLOW, _NOTIFY, _KILL, _ERRNO = 0x7FFF0000, 0x7FC00000, 0x80000000, 0x00050000
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 1 << 3
 _SET_PARENT_DEATH_SIGNAL, _SET_NO_NEW_PRIVS = 1, 38
@@ -29,6 +30,7 @@ _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 _X32 = 0x40000000
 _THREAD = 0x00010000  # CLONE_THREAD
 _SHARED_ANONYMOUS = 0x21  # MAP_SHARED | MAP_ANONYMOUS
+_WRITABLE = 0x02  # PROT_WRITE
 
 # Attempts, by the word that the node records: name, number on x86_64 and on aarch64 (None: the
 # architecture has no such call).
@@ -87,25 +89,25 @@ def architecture(machine: str | None = None) -> Architecture | None:
     name = machine or platform.machine()
     if name not in _ARCHITECTURES:
         return None
-    column = 1 if name == "x86_64" else 2
     clone, mmap, seccomp = (56, 9, 317) if name == "x86_64" else (220, 222, 277)
     words = {
-        int(call[column]): word
+        number: word
         for word, calls in FORBIDDEN.items()
-        for call in calls
-        if call[column] is not None
+        for _, there, here in calls
+        if (number := there if name == "x86_64" else here) is not None
     }
     words |= {clone: "process", mmap: "memory"}
     return Architecture(_ARCHITECTURES[name], clone, 435, mmap, seccomp, words)
 
 
-def program(machine: Architecture) -> bytes:
+def program(machine: Architecture, memory_bytes: int) -> bytes:
     """The filter as an array of `struct sock_filter`.
 
     1. Another architecture's calls end the process; so do the x32 ones. 2. clone3 does not exist,
     as its flags cannot be read: the C library then uses clone. 3. clone may make threads only.
-    4. Memory may not be shared, as a limit on data does not count it. 5. The list above. 6. All
-    else is allowed.
+    4. Memory may not be shared, as a limit on data does not count it; nor taken in one piece of
+    more than `memory_bytes`, which that limit would refuse without a word. 5. The list above.
+    6. All else is allowed.
     """
     steps = [
         _step(_LOAD, _ARCHITECTURE_AT),
@@ -121,10 +123,17 @@ def program(machine: Architecture) -> bytes:
         _step(_ANY_BIT, _THREAD, no=1),
         _step(_RETURN, _ALLOW),
         _step(_RETURN, _NOTIFY),
-        _step(_EQUAL, machine.mmap, no=5),
+        _step(_EQUAL, machine.mmap, no=12),
         _step(_LOAD, _ARGUMENTS_AT + 3 * 8),
         _step(_AND, _SHARED_ANONYMOUS),
-        _step(_EQUAL, _SHARED_ANONYMOUS, no=1),
+        _step(_EQUAL, _SHARED_ANONYMOUS, yes=7),
+        _step(_LOAD, _ARGUMENTS_AT + 2 * 8),
+        _step(_ANY_BIT, _WRITABLE, no=6),
+        _step(_LOAD, _ARGUMENTS_AT + 8 + 4),
+        _step(_MORE, memory_bytes >> 32, yes=3),
+        _step(_EQUAL, memory_bytes >> 32, no=3),
+        _step(_LOAD, _ARGUMENTS_AT + 8),
+        _step(_MORE, memory_bytes & 0xFFFFFFFF, no=1),
         _step(_RETURN, _NOTIFY),
         _step(_RETURN, _ALLOW),
     ]
@@ -138,7 +147,7 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
-def install() -> int:
+def install(memory_bytes: int) -> int:
     """Put the filter on this process for good; returns the descriptor on which the kernel asks.
 
     Raises `OSError` where the kernel (before 5.0, or configured without) has no such filter.
@@ -146,7 +155,7 @@ def install() -> int:
     machine = architecture()
     if machine is None:
         raise OSError(errno.ENOSYS, "no filter for this machine")
-    raw = program(machine)
+    raw = program(machine, memory_bytes)
     buffer = ctypes.create_string_buffer(raw, len(raw))
     header = struct.pack("HxxxxxxP", len(raw) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)

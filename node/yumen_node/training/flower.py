@@ -99,7 +99,7 @@ def from_flower(content: RecordDict) -> dict[str, Record]:
             case MetricRecord():
                 made[key] = Metrics(dict(record))
             case ConfigRecord():
-                made[key] = Config(dict(record))
+                made[key] = Config(dict(record))  # type: ignore[arg-type]
             case _:
                 raise NoAnswer
     return made

@@ -41,9 +41,10 @@ class Launching:
         return imports(self.program) if isinstance(self.program, Bundle) else []
 
     def laid_out(self, folder: Path, limits: TrainingLimits, *, walled: bool) -> Launch:
-        """Write the bundle's files into the job's `folder`."""
+        """Write the bundle's files into the job's `folder`, which it makes."""
         scratch, bundle = folder / SCRATCH_FOLDER, None
-        scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for made in (folder, scratch):
+            made.mkdir(exist_ok=True, mode=0o700)
         if isinstance(self.program, Bundle):
             bundle = folder / BUNDLE_FOLDER
             for path, content in self.program.files.items():

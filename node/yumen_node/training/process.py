@@ -17,10 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from yumen_core.errors import StateError
-
-from yumen_node.training import frames, sandbox
 from yumen_node.training import filter as calls
+from yumen_node.training import frames, sandbox
 from yumen_node.training.attempts import MAX_ATTEMPTS, Attempts, said_hello
 from yumen_node.training.bootstrap import Settings
 from yumen_node.training.faults import Ended
@@ -33,6 +31,7 @@ _TICK_S = 0.1
 _START_S = 30.0
 _REAP_S = 5.0
 _PIPE_BYTES = 1 << 20
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ class Worker:
         return bool(text)
 
     def _check(self) -> None:
-        """Pass no limit: wall time, words, attempts, threads, memory."""
+        """Pass no limit: wall time, words, attempts, CPU time, threads, memory."""
         if time.monotonic() > self._deadline:
             self._end(Ended.DEADLINE)
         if self.printed > MAX_PRINTED_BYTES:
@@ -195,8 +194,11 @@ class Worker:
             return
         try:
             fields = _status(self._pid)
+            used_s = _cpu_s(self._pid)
         except (FileNotFoundError, ProcessLookupError):
             return
+        if used_s > self._limits.cpu_s:
+            self._end(Ended.CPU)
         if fields.get("Threads", 0) > self._limits.processes:
             self._end(Ended.PROCESSES)
         if fields.get("RssAnon", 0) + fields.get("RssShmem", 0) > self._limits.memory_bytes >> 10:
@@ -207,7 +209,15 @@ def _status(process: int) -> dict[str, int]:
     """Counts, and sizes in KiB, of /proc/PID/status (proc_pid_status(5))."""
     text = Path(f"/proc/{process}/status").read_text()
     lines = (line.split() for line in text.splitlines())
-    return {words[0][:-1]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
+    return {
+        words[0][:-1]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()
+    }
+
+
+def _cpu_s(process: int) -> float:
+    """CPU seconds of all threads (proc_pid_stat(5), utime and stime)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def _spawn(
@@ -221,7 +231,9 @@ def _spawn(
     reports.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     theirs = [requests_in, replies_out, reports_out.fileno()]
     settings = Settings(
-        *theirs,
+        requests=requests_in,
+        replies=replies_out,
+        reports=reports_out.fileno(),
         memory_bytes=limits.memory_bytes,
         disk_bytes=limits.disk_bytes,
         cpu_s=limits.cpu_s,
@@ -241,7 +253,7 @@ def _spawn(
             given.append(_readable("\0".join(arguments).encode()))
             command = [sandbox.binary(), "--args", str(given[0]), "--", *command]
             variables = {}
-        child = subprocess.Popen(  # noqa: S603  the command is this module's own
+        child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=printed_out,

@@ -22,7 +22,7 @@ from yumen_node.training.python_paths import python_paths, system_paths
 
 DATA_PATH = "/data/rows.parquet"
 BUNDLE_PATH = "/app"
-SCRATCH = "/tmp"  # noqa: S108  the sandbox's own, in memory
+SCRATCH = "/tmp"
 _NOBODY = "65534"
 _MODULE = "yumen_node.training.worker"
 _BINARY = "bwrap"
@@ -49,8 +49,7 @@ class Walls:
     disk_bytes: int
 
     def arguments(self) -> list[str]:
-        """bubblewrap's, to be given through a descriptor: they would show in a list of processes.
-        """
+        """bubblewrap's. They go through a descriptor, as a command line can be read inside."""
         made = [
             *("--unshare-user", "--unshare-all", "--uid", _NOBODY, "--gid", _NOBODY),
             *("--hostname", "sandbox", "--die-with-parent", "--new-session"),
@@ -79,9 +78,15 @@ def environment(threads: int, scratch: str) -> dict[str, str]:
     count = str(threads)
     return {
         **{f"{name}_NUM_THREADS": count for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")},
-        **{"HOME": scratch, "TMPDIR": scratch, "USER": "app", "LANG": "C.UTF-8"},
-        **{"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "FLWR_TELEMETRY_ENABLED": "0"},
-        **{"ARROW_IO_THREADS": count, "KMP_SHM_DISABLE": "1", "KMP_WARNINGS": "0"},
+        "ARROW_IO_THREADS": count,
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "HOME": scratch,
+        "KMP_SHM_DISABLE": "1",
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": scratch,
+        "USER": "app",
     }
 
 

@@ -148,9 +148,7 @@ class Trainer:
         except TimeoutError:
             raise Ended.DEADLINE.error(self._limits) from None
 
-    async def _in_thread(
-        self, job: _Job, launching: Launching, step: _Step
-    ) -> dict[str, Record]:
+    async def _in_thread(self, job: _Job, launching: Launching, step: _Step) -> dict[str, Record]:
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._work, job, launching, step)
         try:
@@ -166,9 +164,7 @@ class Trainer:
 
     def _work(self, job: _Job, launching: Launching, step: _Step) -> dict[str, Record]:
         """One step, in a thread of the pool."""
-        message = training_pb2.SandboxStep(
-            action=step.action.value, records=to_proto(step.records)
-        )
+        message = training_pb2.SandboxStep(action=step.action.value, records=to_proto(step.records))
         request = training_pb2.SandboxRequest(step=message).SerializeToString()
         if job.worker is None:
             self._start(job, launching, step.deadline)

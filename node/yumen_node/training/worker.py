@@ -57,7 +57,7 @@ def main() -> None:
     with contextlib.suppress(Closed):
         while True:
             raw = read_frame(settings.requests, MAX_FRAME_BYTES)
-            request = training_pb2.SandboxRequest.FromString(raw)
+            request = training_pb2.SandboxRequest.FromString(bytes(raw))
             del raw
             reply = training_pb2.SandboxReply()
             try:
@@ -78,8 +78,8 @@ def main() -> None:
 
 def _started(start: training_pb2.SandboxStart) -> App:
     """The app or model, loaded. Raises `Fault`."""
-    from yumen_core.training.records import from_proto
     from yumen_core.rpc.v1 import training_pb2
+    from yumen_core.training.records import from_proto
 
     config = training_pb2.Record(
         key="c", kind=training_pb2.RECORD_KIND_CONFIG, scalars=start.run_config

@@ -66,8 +66,10 @@ def to_bytes(finished: Finished) -> bytes:
 
 
 def from_bytes(raw: bytes) -> Finished:
-    """Read a file: 1. the head, 2. the digest, 3. the three records, 4. their fields. Raises `PeerError`
-    (`training`)."""
+    """Read a file: 1. the head, 2. the digest, 3. the three records, 4. their fields.
+
+    Raises `PeerError` (`training`).
+    """
     head, body = raw[:_HEAD_BYTES], memoryview(raw)[_HEAD_BYTES:]
     if not head.startswith(_MAGIC) or not hmac.compare_digest(
         head[len(_MAGIC) :], hashlib.sha256(body).digest()

@@ -4,8 +4,8 @@
     ├── training.json        what was asked, the jobs, the strategy, the random state at the start
     └── round-000001.bin     one finished run each: its content's digest, and its aggregate
 
-Trust: whoever can write here can put any model into a
-resumed training; the digests find damage, not forgery. Nothing here comes from a single node.
+Trust: whoever can write here can put any model into a resumed training; the digests find damage,
+not forgery. Nothing here comes from a single node.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from yumen_core.identity.files import (
     read_file,
     replace_file,
 )
-from yumen_core.training.records import (
-    Action,
-)
+from yumen_core.training.records import Action
 
 from yumen.training.checkpoint import Finished, from_bytes, to_bytes
 from yumen.training.plain import plain_json
@@ -76,6 +74,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.notes: list[str] = []
+        self._trained: set[int] = set()  # the runs, read or written here, that hold arrays
         self._document = _read_asked(folder / _NAME)
 
     @classmethod
@@ -155,14 +154,12 @@ class Journal:
     def write(self, number: int, finished: Finished) -> None:
         """Keep the run with this number, from 1, whole or not at all."""
         replace_file(self._path(number), to_bytes(finished), mode=PRIVATE_MODE)
+        self._note_trained(number, finished)
 
     def finish(self) -> None:
         """The training came to its end: all arrays but the last ones are deleted, metrics stay."""
         self._update(state=_FINISHED)
-        trained = [
-            number for number, run in enumerate(self.read(), 1) if run.action is Action.TRAIN
-        ]
-        for number in trained[:-1]:
+        for number in sorted(self._trained)[:-1]:
             self._path(number).unlink(missing_ok=True)
 
     def read(self) -> Iterator[Finished]:
@@ -172,10 +169,16 @@ class Journal:
             if not path.exists():
                 return
             try:
-                yield from_bytes(_read_round(path))
+                finished = from_bytes(_read_round(path))
             except (PeerError, StateError, OSError):
                 self._damaged(number)
                 return
+            self._note_trained(number, finished)
+            yield finished
+
+    def _note_trained(self, number: int, finished: Finished) -> None:
+        if finished.action is Action.TRAIN:
+            self._trained.add(number)
 
     def _damaged(self, number: int) -> None:
         note = (

@@ -119,7 +119,7 @@ def run_app(
 
     settings = with_overrides(app.run_config, run_config or {})
     course = Course(rounds_factory, journal=journal, on_report=on_report, cancel=cancel)
-    course.expect(_rounds_setting(settings))
+    course.expect(rounds_setting(settings))
     with modules_of(folder), course.running() as grid, watching() as seen:
         server_app = load_server_app(app.serverapp)
         legacy = LegacyApp(server_app, course) if server_app._main is None else None
@@ -201,7 +201,7 @@ def _plain_metrics(records: Mapping[int, Any]) -> dict[int, dict[str, float]]:
     }
 
 
-def _rounds_setting(settings: Mapping[str, Setting]) -> int | None:
+def rounds_setting(settings: Mapping[str, Setting]) -> int | None:
     """How many rounds the app will ask for, by the names that Flower's templates use."""
     for name in _ROUND_SETTINGS:
         found = settings.get(name)

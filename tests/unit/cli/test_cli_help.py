@@ -33,7 +33,7 @@ def test_the_commands() -> None:
     assert set(COMMANDS) == {
         *("authority init", "authority start", "authority token", "authority revoke"),
         *("authority issued", "coordinator init", "coordinator start", "coordinator status"),
-        *("node init", "node start", "node tables", "node quality"),
+        *("node init", "node start", "node tables", "node quality", "node approvals"),
         *("user enrol", "user show", "log verify"),
         *("datasets", "check", "query", "jobs", "cancel", "demo"),
     }

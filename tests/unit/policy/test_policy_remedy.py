@@ -15,6 +15,7 @@ from policy_facts import (
     permit,
     training,
 )
+from yumen_core.policy import reviews_missing
 from yumen_core.policy.counterfactual import KINDS, MAX_EVALUATIONS, Search
 from yumen_core.policy.denial import Denial
 from yumen_core.policy.engine import PolicyBundle
@@ -255,6 +256,7 @@ def test_whether_reviewers_are_all_that_a_job_lacks(
 ) -> None:
     held = bundle(permit(condition, action="train"))
     assert held.reviewers_needed(of_code(there)) == needed
+    assert reviews_missing(held, of_code(there)) == (needed is not None)
 
 
 def test_only_code_at_a_node_waits_for_reviewers() -> None:

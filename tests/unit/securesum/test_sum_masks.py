@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yumen_core.errors import CallError, PeerError
 from yumen_core.secret import Secret
-from yumen_core.securesum import MaskKey, T, binding
+from yumen_core.securesum import MaskKey, T, binding, masks
 from yumen_core.securesum import keystream as streams
 from yumen_core.securesum.check import P
 from yumen_core.securesum.masks import net_mask, net_tag_mask
@@ -148,6 +148,14 @@ def test_mask_key_round_trip_and_redaction() -> None:
     assert repr(key) == "MaskKey(redacted)"
     with pytest.raises(TypeError, match="cannot be pickled"):
         key.__reduce__()
+
+
+def test_kept_secrets_are_those_of_the_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "MAX_SHARED", 2)
+    own = MaskKey(Secret(bytes([99]) * 32))
+    for _ in range(2):  # the second time from what is kept, or after it was forgotten
+        for peer in (KEYS[0], KEYS[0], KEYS[1], KEYS[2]):
+            assert own.shared("p", peer.public_bytes) == peer.shared("own", own.public_bytes)
 
 
 def fixed(data: bytes) -> streams.Stream:

@@ -167,7 +167,7 @@ def test_pads_and_masks_of_one_binding_are_different_streams() -> None:
 
 
 def test_known_pad() -> None:
-    assert pad(bytes(32), "a", bytes(32))[:16].hex() == "KNOWN"
+    assert pad(bytes(32), "a", bytes(32))[:16].hex() == "ef32bea455354cd6d7aa184b9389a2f9"
 
 
 def test_pads_refuse() -> None:
@@ -276,7 +276,7 @@ def test_contributions_of_two_runs_do_not_mix() -> None:
 @given(st.integers(0, 4), st.integers(1, 2**64 - 1))
 def test_whatever_is_added_to_a_word_is_refused(word: int, added: int) -> None:
     words = body(TOTAL, 5).copy()
-    words[word] += np.uint64(added)
+    words[word : word + 1] += np.uint64(added)
     refuse(header(5, 4) + words.tobytes(), COUNTED if word == 0 else CHANGED)
 
 
@@ -305,8 +305,7 @@ def test_a_wrap_past_64_bits_is_refused() -> None:
         rows = [[2**62, 0]] * 3 + [[last, 0]]
         return total([contributed(n, row) for n, row in zip(NAMES, rows, strict=True)])
 
-    assert opened(summed(2**62 - 1), 2) == [2**64 - 1 - 0, 0] or True
-    assert opened(summed(2**62 - 1), 2)[0] == 2**64 - 1
+    assert opened(summed(2**62 - 1), 2) == [2**64 - 1, 0]
     refuse(summed(2**62), CHANGED)
 
 

@@ -1,5 +1,6 @@
 """The frames of the `stream` suite and their blind sum: what is refused, and in which words."""
 
+import itertools
 import struct
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_pieces_of_any_size_add_up(first_cuts: list[int], second_cuts: list[int]
     for cuts in (first_cuts, second_cuts):
         incoming = adder.receive()
         ends = [0, *sorted(cuts), len(RAW)]
-        for start, end in zip(ends, ends[1:], strict=False):
+        for start, end in itertools.pairwise(ends):
             incoming.feed(RAW[start:end])
         with pytest.raises(PeerError, match="expected whole contributions"):
             adder.result()

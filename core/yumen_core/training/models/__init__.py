@@ -41,9 +41,9 @@ __all__ = [
 
 def build(model: ReadyModel) -> torch.nn.Module:
     """The network with its initial weights. It takes what `network.forward` says."""
-    from yumen_core.training.models import network
+    from yumen_core.training.models.network import build as build_network
 
-    return network.build(model)
+    return build_network(model)
 
 
 def fit(
@@ -53,9 +53,9 @@ def fit(
     config: Mapping[str, Scalar],
 ) -> tuple[dict[str, Values], dict[str, float]]:
     """Local work of a `train` run; see `work.fit`."""
-    from yumen_core.training.models import work
+    from yumen_core.training.models.work import fit as fit_rows
 
-    return work.fit(model, tensors, table, config)
+    return fit_rows(model, tensors, table, config)
 
 
 def evaluate(
@@ -65,9 +65,9 @@ def evaluate(
     config: Mapping[str, Scalar],
 ) -> dict[str, float]:
     """Local work of an `evaluate` run; see `work.evaluate`."""
-    from yumen_core.training.models import work
+    from yumen_core.training.models.work import evaluate as evaluate_rows
 
-    return work.evaluate(model, tensors, table, config)
+    return evaluate_rows(model, tensors, table, config)
 
 
 def metric_names(model: ReadyModel) -> tuple[str, ...]:

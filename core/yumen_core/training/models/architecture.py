@@ -154,7 +154,7 @@ def read_architecture(kind: str, document: object, levels: Sequence[int]) -> Arc
             form = Form(document, "a convolution", ("channels", "kernel", "shape", "top"))
             shape = form.entries("shape", 3)
             return Convolution(
-                tuple(shape),  # type: ignore[arg-type]  # its construction checks it
+                tuple(shape),
                 tuple(form.entries("channels", MAX_LAYERS)),
                 form.whole("kernel"),
                 _perceptron(form.raw("top")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -20,8 +22,7 @@ class ConvolutionalNetwork(nn.Module):
         super().__init__()
         sizes = (form.shape[0], *form.channels)
         self.convolutions = nn.ModuleList(
-            convolution(before, after, form.kernel)
-            for before, after in zip(sizes[:-1], sizes[1:], strict=True)
+            convolution(before, after, form.kernel) for before, after in pairwise(sizes)
         )
         self.top = Layers(form.top, form.flat, outputs)
         self._shape = form.shape

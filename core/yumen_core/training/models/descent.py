@@ -59,7 +59,7 @@ class Descent:
             if self.learning.clip_gradient is not None:
                 nn.utils.clip_grad_norm_(parameters, self.learning.clip_gradient)
             optimizer.step()
-            total += float(loss) * len(batch)
+            total += float(loss.detach()) * len(batch)
             count += len(batch)
         return total / count
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from yumen_core.canonical import Json
 from yumen_core.training.models.form import (
@@ -59,11 +62,12 @@ class Category:
     all zeros then stand for."""
 
     column: str
-    levels: tuple[Level, ...]
+    levels: Sequence[Level]
     drop_first: bool = False
 
     def __post_init__(self) -> None:
         _check_column(self.column)
+        object.__setattr__(self, "levels", _plain(self.levels))
         _check_levels(self.column, self.levels, MAX_LEVELS)
         if not isinstance(self.drop_first, bool):
             raise bad(f"expected `drop_first` true or false, got `{short(self.drop_first)}`")
@@ -85,12 +89,14 @@ class Target:
     `(value - center) / scale`."""
 
     column: str
-    classes: tuple[Level, ...] | None = None
+    classes: Sequence[Level] | None = None
     center: float = 0.0
     scale: float = 1.0
 
     def __post_init__(self) -> None:
         _check_column(self.column)
+        if self.classes is not None:
+            object.__setattr__(self, "classes", _plain(self.classes))
         check_real("center", self.center, -_LARGEST, _LARGEST)
         check_real("scale", self.scale, _SMALLEST, _LARGEST)
         if self.classes is not None:
@@ -145,6 +151,13 @@ def _check_column(column: object) -> None:
         raise bad(
             f"expected a column's name of 1 to {MAX_COLUMN_CHARS} characters, got `{short(column)}`"
         )
+
+
+def _plain(levels: object) -> object:
+    """A list as a tuple, and numpy's scalars as Python's; anything else as it is."""
+    if isinstance(levels, str | bytes) or not isinstance(levels, Iterable):
+        return levels
+    return tuple(v.item() if isinstance(v, np.generic) else v for v in levels)
 
 
 def _check_levels(column: str, levels: object, most: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -42,9 +43,7 @@ class Layers(nn.Module):
     def __init__(self, form: Perceptron, width: int, outputs: int) -> None:
         super().__init__()
         sizes = (width, *form.hidden)
-        self.hidden = nn.ModuleList(
-            affine(before, after) for before, after in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.hidden = nn.ModuleList(affine(before, after) for before, after in pairwise(sizes))
         self.output = affine(sizes[-1], outputs)
         self._activation = ACTIVATIONS[form.activation]
         self.dropout = Dropout(form.dropout)
@@ -59,17 +58,23 @@ class Layers(nn.Module):
 def affine(before: int, after: int, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A linear layer whose weights are set later: drawing them here would move the process's
     generator."""
-    layer: nn.Module = skip_init(nn.Linear, before, after, dtype=dtype)
+    layer: nn.Module = skip_init(  # type: ignore[no-untyped-call]
+        nn.Linear, before, after, dtype=dtype
+    )
     return layer
 
 
 def convolution(before: int, after: int, kernel: int) -> nn.Module:
     """A convolution that keeps height and width, its weights set later."""
-    layer: nn.Module = skip_init(nn.Conv2d, before, after, kernel, padding=kernel // 2)
+    layer: nn.Module = skip_init(  # type: ignore[no-untyped-call]
+        nn.Conv2d, before, after, kernel, padding=kernel // 2
+    )
     return layer
 
 
 def embedding(levels: int, dimension: int) -> nn.Module:
     """A vector for each level, set later."""
-    layer: nn.Module = skip_init(nn.Embedding, levels, dimension)
+    layer: nn.Module = skip_init(  # type: ignore[no-untyped-call]
+        nn.Embedding, levels, dimension
+    )
     return layer

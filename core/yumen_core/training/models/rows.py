@@ -5,7 +5,7 @@ A `ValueError` says which column does not fit and never quotes a value: its text
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,7 @@ def _scaled(name: str, column: pyarrow.Array, center: float, scale: float, dtype
     return scaled
 
 
-def _codes(name: str, column: pyarrow.Array, known: tuple[Level, ...], what: str) -> Values:
+def _codes(name: str, column: pyarrow.Array, known: Sequence[Level], what: str) -> Values:
     """The index in `known` of each value. A whole number matches in any type of number."""
     encoded = column.dictionary_encode()
     index: dict[object, int] = {level: code for code, level in enumerate(known)}

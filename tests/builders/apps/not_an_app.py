@@ -1,0 +1,3 @@
+"""Has something else where its app should be."""
+
+app = "no app"
