@@ -92,7 +92,8 @@ class Approvals:
 
     def settle(self, job_id: str) -> None:
         """The job is decided or over: it waits for no review any more."""
-        self._db.execute("DELETE FROM asks WHERE job_id = ?", (job_id,))
+        with transaction(self._db):
+            self._db.execute("DELETE FROM asks WHERE job_id = ?", (job_id,))
 
     def keep(self, bundle: Bundle) -> None:
         """Hold a bundle of the operator's own, which no job wants yet."""

@@ -72,14 +72,25 @@ def open_file(folder: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All of it or nothing, and no other writer meanwhile."""
-    db.execute("BEGIN IMMEDIATE")
+    """All of it or nothing, and no other writer meanwhile.
+
+    Raises `StateError` (`state`) where the file cannot be written, or another process holds it
+    for longer than 10 s.
+    """
     try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        raise StateError(
+            "state",
+            f"`{FILE_NAME}` cannot be written: {error}",
+            remedy="try again; see that the disk has space and the file is this user's",
+        ) from None
 
 
 def _check_private(path: Path) -> None:

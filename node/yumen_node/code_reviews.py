@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from yumen_core.errors import StateError
 from yumen_core.identity.names import Identity
@@ -65,6 +65,14 @@ class CodeReviews:
         if program is None:
             return 0
         return len(self._approvals.verdict(program.digest, requester=spec.requester).approvers)
+
+    def told(self, spec: JobSpec) -> dict[str, Sequence[str]]:
+        """Who approved the job's code, for the log."""
+        program = _code(spec)
+        if program is None:
+            return {}
+        verdict = self._approvals.verdict(program.digest, requester=spec.requester)
+        return {"reviewers": [reviewer.uri for reviewer in verdict.approvers]}
 
     def offer(self, spec: JobSpec, asked: Question, bundle: Bundle) -> None:
         """Put the code before the reviewers, with what the job wants of it."""

@@ -163,7 +163,11 @@ class Gate:
             understood = self._understand(opened, proposal)  # 3, 4, 5
         except (PeerError, CallError) as error:
             return self._rule(opened, (self._denial(error),), None)
-        denials = self._denials(opened.spec, understood)  # 6, 7, 8
+        try:
+            denials = self._denials(opened.spec, understood)  # 6, 7, 8
+        except StateError as error:  # the store of approvals is damaged, or busy
+            _LOG.error("job %s: %s", opened.spec.job_id, error)
+            denials = (self._denial(error),)
         if denials is None:
             return Ruling(opened.spec.job_id, None, None)
         return self._rule(opened, denials, understood)
@@ -266,7 +270,10 @@ class Gate:
             opened.digest,
             denials,
             subject=decision_subject(spec),
-            detail=decision_detail(spec.sql, denials, dry_run=spec.dry_run),
+            detail={
+                **decision_detail(spec.sql, denials, dry_run=spec.dry_run),
+                **self._reviews.told(spec),
+            },
         )
         self._state.add_job(
             spec.job_id,

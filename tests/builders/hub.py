@@ -27,6 +27,7 @@ from builders.federation import Job, Node, RecordingLog, heart_plan, key_pair
 from builders.site import Site
 
 LIMITS = Limits(decision_ms=15_000, round_ms=120_000)
+TRAINING_ROUND_MS = 300_000
 PLAN = heart_plan()
 RUNS = runs_of_query(PLAN)
 SLOTS = RUNS.first.answer.slots
@@ -40,8 +41,8 @@ class RecordingStore(Store):
         self._happened = happened
         self.broken = False
 
-    def add(self, stored: StoredJob) -> None:
-        super().add(stored)
+    def add(self, stored: StoredJob, bundle: bytes = b"") -> None:
+        super().add(stored, bundle)
         self._happened.append(("store", stored.job.state))
 
     def save(self, job: machine.Job, **more: Any) -> None:
@@ -49,6 +50,12 @@ class RecordingStore(Store):
             raise OSError("no space left")
         super().save(job, **more)
         self._happened.append(("store", job.state))
+
+    def save_run(self, job: machine.Job, envelope: bytes, *, now_ms: int) -> None:
+        if self.broken:
+            raise OSError("no space left")
+        super().save_run(job, envelope, now_ms=now_ms)
+        self._happened.append(("run", job.state))
 
     def save_result(self, job: machine.Job, outcome: bytes, total: bytes, *, now_ms: int) -> None:
         if self.broken:
@@ -103,6 +110,7 @@ class Hub:
             clock=self.clock,
             limits=self.limits,
             max_sum_bytes=1 << 20,
+            training_round_ms=TRAINING_ROUND_MS,
         )
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
 """A node's gate and execution over memory and one folder, without a network or a database."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from yumen_core.identity import SignedEnvelope
@@ -13,10 +14,14 @@ from yumen_core.policy import PolicyBundle
 from yumen_core.rpc.v1 import job_pb2, link_pb2
 from yumen_core.securesum import Adder
 from yumen_core.securesum.contribution import open_sum
+from yumen_core.securesum.parallel import EncryptionPool
 from yumen_core.sql import LocalCells, Plan
+from yumen_core.training.records import Action, Record, Records
+from yumen_node.approvals import Approvals
 from yumen_node.execution import Execution
 from yumen_node.gate import AcceptedJob, Gate, Ruling
 from yumen_node.keys import NodeKeys
+from yumen_node.local_work import LocalWork
 from yumen_node.publication import Publication
 from yumen_node.state import KnownRun, NodeState
 
@@ -33,10 +38,34 @@ class Rows:
         self.counts = (women, men)
         self.asked = 0
 
+    def parquet(self, plan: object, path: Path, *, timeout_s: float) -> int:
+        self.asked += 1
+        path.write_bytes(repr(self.counts).encode())
+        return sum(self.counts)
+
     def cells(self, plan: Plan, *, timeout_s: float) -> LocalCells:
         self.asked += 1
         supports = np.array(self.counts, dtype=np.int64).reshape(-1, 1)
         return LocalCells(supports, [[count, count * AGE] for count in self.counts])
+
+
+class Work:
+    """In place of a sandbox: `answer` is what a training's code gives for what it was asked."""
+
+    def __init__(self, answer: Callable[[Action, Records], dict[str, Record]] | None = None) -> None:
+        self.answer = answer
+        self.asked: list[Action] = []
+
+    async def step(
+        self, job_id: str, program: object, data: Path, action: Action, records: Records, **_: Any
+    ) -> dict[str, Record]:
+        assert self.answer is not None
+        self.asked.append(action)
+        return self.answer(action, records)
+
+    def forget(self, job_id: str) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class RecordingState(NodeState):
@@ -58,9 +87,9 @@ class RecordingState(NodeState):
         payload: bytes,
         *,
         known: KnownRun,
-        participants: bytes,
+        may_shrink: bool = False,
     ) -> None:
-        super().add_part(job_id, run, step, payload, known=known, participants=participants)
+        super().add_part(job_id, run, step, payload, known=known, may_shrink=may_shrink)
         self._happened.append(("part", str(step)))
 
 
@@ -81,6 +110,7 @@ class Site:
         self.bundle = bundle or policies()
         self.happened: list[object] = []
         self.log = RecordingLog(self.happened)
+        self.work = Work()
         self.start()
 
     @property
@@ -92,6 +122,7 @@ class Site:
         node = self.node
         keys = NodeKeys(node.sealing, node.mask)
         self.state = RecordingState(self.folder, self.happened)
+        self.approvals = Approvals(self.folder, node.membership)
         self.publication = Publication(
             node.membership,
             keys,
@@ -106,18 +137,36 @@ class Site:
             policies=self.bundle,
             state=self.state,
             log=self.log,  # type: ignore[arg-type]
+            approvals=self.approvals,
+            code_refusal=None,
+            limits={},
         )
+        datasets: Any = {"heart": self.rows}
         self.execution = Execution(
             membership=node.membership,
             keys=keys,
             state=self.state,
             log=self.log,  # type: ignore[arg-type]
-            datasets={"heart": self.rows},  # type: ignore[dict-item]
+            datasets=datasets,
             query_timeout_s=5.0,
+            local_work=LocalWork(
+                self.uri,
+                self.folder / "training",
+                self.work,  # type: ignore[arg-type]
+                datasets,
+                max_norm=100.0,
+                timeout_s=5.0,
+                check_rows=self.state.check_rows,
+            ),
+            pool=EncryptionPool(1),
         )
 
-    def restart(self) -> None:
+    def close(self) -> None:
         self.state.close()
+        self.approvals.close()
+
+    def restart(self) -> None:
+        self.close()
         self.start()
 
     def published(self) -> tuple[Node, SignedEnvelope, SignedDescriptor]:

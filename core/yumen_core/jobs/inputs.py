@@ -194,7 +194,7 @@ def _signed(message: job_pb2.RoundInput, payload: bytes) -> SignedInput:
     if apart and (
         len(apart) != 32
         or message.sealed
-        or not _OVERHEAD_BYTES < message.sealed_bytes <= MAX_APART_BYTES
+        or not _OVERHEAD_BYTES <= message.sealed_bytes <= MAX_APART_BYTES
     ):
         raise PeerError(
             "round",

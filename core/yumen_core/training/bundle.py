@@ -25,6 +25,8 @@ from yumen_core.training.source import check_object, parse_source
 MAX_FILES = 200
 MAX_BYTES = 1 << 20
 MAX_PATH_CHARS = 200
+MAX_SOURCE_BYTES = 128 << 10
+"""Of one Python file: a syntax tree takes up to a thousand times its text."""
 _MAX_WIRE_BYTES = MAX_BYTES + MAX_FILES * (MAX_PATH_CHARS + 32)
 _PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*", re.ASCII)
 
@@ -36,8 +38,8 @@ class Bundle:
     A `Bundle` that exists is valid: 1. at most `MAX_FILES` files and `MAX_BYTES` in all; 2. each
     path is relative, of letters, digits and `_.-/`, none hidden, no file is a folder of another;
     3. each file is UTF-8 without NUL, hidden characters or words of mixed scripts; 4. each `.py`
-    parses; 5. `pyproject.toml` has Flower's sections; 6. both components are in the files. Raises
-    `CallError` (`bundle`).
+    has at most `MAX_SOURCE_BYTES` and parses; 5. `pyproject.toml` has Flower's sections; 6. both
+    components are in the files. Raises `CallError` (`bundle`).
     """
 
     files: Mapping[str, bytes]
@@ -55,6 +57,11 @@ class Bundle:
             _check_text(path, content)
         for path in self.files:
             if path.endswith(".py"):
+                if len(self.files[path]) > MAX_SOURCE_BYTES:
+                    raise _bad(
+                        f"expected at most {MAX_SOURCE_BYTES} bytes of Python in `{path}`, "
+                        f"got {len(self.files[path])}"
+                    )
                 parse_source(path, self.text(path))
         for component in (self.app.serverapp, self.app.clientapp):
             self._check_component(component)

@@ -8,17 +8,14 @@ spills to disk: a query beyond `memory_limit` fails.
 from __future__ import annotations
 
 import os
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow.parquet as pq
 import pyarrow as pa
 import pyarrow.parquet as pq
 from yumen_core.errors import StateError
@@ -37,7 +34,6 @@ from yumen_core.sql import (
     rows_sql,
 )
 from yumen_core.sql.table_rows import domain_texts, table_columns, table_sql
-from yumen_core.sql.table import table_sql
 from yumen_core.statistics.rows import Rows, check_groups
 
 from yumen_node.datasets.declaration import TableDeclaration
@@ -51,7 +47,6 @@ _BEFORE_LOADING = (
     "SET autoload_known_extensions = false",
     "SET allow_community_extensions = false",
 )
-_PARQUET_ROWS = 100_000
 _AFTER_LOADING = ("SET enable_external_access = false", "SET lock_configuration = true")
 
 
@@ -170,50 +165,23 @@ class Dataset:
     def parquet(self, plan: RowsPlan, path: Path, *, timeout_s: float) -> int:
         """Write the rows of a training to a Parquet file for this user alone; how many they are.
 
-        Types are those of `table_rows`. Raises as `cells`, and `OSError` where the file cannot be
-        written.
-        """
-        table = self._name(plan.schema)
-        with self._cursor(timeout_s) as cursor:
-            fetched: Any = cursor.execute(table_sql(plan, table)).to_arrow_table()
-        for place, column in enumerate(table_columns(plan)):
-            texts = domain_texts(column)
-            if texts is not None:
-                positions = fetched.column(place).combine_chunks()
-                values = pa.DictionaryArray.from_arrays(positions, pa.array(texts, pa.string()))
-                fetched = fetched.set_column(place, column.name, values.cast(pa.string()))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            pq.write_table(fetched, file)
-        return int(fetched.num_rows)
-
-    def parquet(self, plan: RowsPlan, path: Path, *, timeout_s: float) -> int:
-        """Write the plan's rows as a Parquet file that only this user may read; returns how many.
-
-        A column for each variable, as `table_sql` says. The file is whole or not there; one of
-        that name is replaced. Raises as `cells`, and `StateError` ("state") where the file cannot
-        be written.
+        Types are those of `table_rows`. The file is whole or not there; one of that name is
+        replaced. Raises as `cells`, and `OSError` where the file cannot be written.
         """
         statement = table_sql(plan, self._name(plan.schema))
+        with self._cursor(timeout_s) as cursor:
+            fetched = cursor.sql(statement).to_arrow_table()
+        table = _with_texts(fetched, plan)
         partial = path.with_name(f"{path.name}.partial")
+        partial.unlink(missing_ok=True)
         try:
-            partial.unlink(missing_ok=True)
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file, self._cursor(timeout_s) as cursor:
-                batches = cursor.execute(statement).to_arrow_reader(_PARQUET_ROWS)
-                rows = 0
-                with pq.ParquetWriter(file, batches.schema) as writer:
-                    for batch in batches:
-                        writer.write_batch(batch)
-                        rows += batch.num_rows
+            with os.fdopen(descriptor, "wb") as file:
+                pq.write_table(table, file)
             partial.replace(path)
-        except OSError as error:
-            raise StateError(
-                "state", f"expected to write `{path}`, got {error.strerror or 'an error'}"
-            ) from None
         finally:
             partial.unlink(missing_ok=True)
-        return rows
+        return int(table.num_rows)
 
     def _name(self, schema: TableSchema) -> str:
         """What the database calls the table of that schema."""
@@ -259,3 +227,14 @@ class Dataset:
 def _times(limit: str, tables: int) -> str:
     unit = limit.lstrip("0123456789")
     return f"{int(limit.removesuffix(unit)) * tables}{unit}"
+
+
+def _with_texts(fetched: pa.Table, plan: RowsPlan) -> pa.Table:
+    """Positions in a domain as its texts."""
+    for place, column in enumerate(table_columns(plan)):
+        texts = domain_texts(column)
+        if texts is not None:
+            positions = fetched.column(place).combine_chunks()
+            values = pa.array(texts, pa.string()).take(positions)
+            fetched = fetched.set_column(place, column.name, values)
+    return fetched

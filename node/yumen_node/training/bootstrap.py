@@ -64,8 +64,11 @@ def confine(settings: Settings) -> socket.socket:
 
 
 def watch(settings: Settings, report: Callable[[bytes], None]) -> None:
-    """Report opens, lists and changes outside the folders of this process, by Python code."""
-    readable = (*settings.readable, settings.writable)
+    """Report opens, lists and changes outside the folders of this process, by Python code. A
+    process without walls is not watched."""
+    if not settings.readable:
+        return
+    readable = (*settings.readable, settings.writable, *sys.path)
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event == "open":

@@ -24,7 +24,7 @@ class TrainingLimits(BaseModel):
     wall_s: float = Field(default=3_600.0, gt=0, le=86_400)
     processes: int = Field(default=64, ge=2, le=1_024)
     parallel: int = Field(default=2, ge=1, le=64)
-    threads: int = Field(default=2, ge=1, le=64)
+    threads: int = Field(default=1, ge=1, le=64)
 
     @property
     def memory_bytes(self) -> int:

@@ -237,7 +237,7 @@ def _spawn(
         memory_bytes=limits.memory_bytes,
         disk_bytes=limits.disk_bytes,
         cpu_s=limits.cpu_s,
-        readable=launch.walls.readable() if launch.walls else ("/",),
+        readable=launch.walls.readable() if launch.walls else (),
         writable=sandbox.SCRATCH if launch.walls else str(launch.scratch),
     )
     command = sandbox.worker_command(settings.to_json())

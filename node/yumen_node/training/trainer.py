@@ -164,11 +164,14 @@ class Trainer:
 
     def _work(self, job: _Job, launching: Launching, step: _Step) -> dict[str, Record]:
         """One step, in a thread of the pool."""
-        message = training_pb2.SandboxStep(action=step.action.value, records=to_proto(step.records))
-        request = training_pb2.SandboxRequest(step=message).SerializeToString()
+        request = training_pb2.SandboxRequest()
+        request.step.action = step.action.value
+        request.step.records.extend(to_proto(step.records))
         if job.worker is None:
             self._start(job, launching, step.deadline)
-        reply = self._ask(job, request, step.deadline, step.reply_limit)
+        message = request.SerializeToString()
+        del request
+        reply = self._ask(job, message, step.deadline, step.reply_limit)
         match reply.WhichOneof("reply"):
             case "result":
                 return parse_records(reply.result)

@@ -118,8 +118,8 @@ def _reference(folder: str) -> str:
     has checked that file."""
     with open(os.path.join(folder, "pyproject.toml"), "rb") as file:
         project = tomllib.load(file)
-    reference: str = project["tool"]["flwr"]["app"]["components"]["clientapp"]
-    return reference
+    reference = project["tool"]["flwr"]["app"]["components"]["clientapp"]
+    return str(reference)
 
 
 def _answer(app: App, step: training_pb2.SandboxStep, reply: training_pb2.SandboxReply) -> None:
@@ -151,8 +151,9 @@ def _class_word(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY):
         return MemoryError.__name__
     for kind in type(error).__mro__:
-        if getattr(builtins, kind.__name__, None) is kind:
-            return kind.__name__
+        name = kind.__name__
+        if vars(builtins).get(name) is kind:
+            return name
     return BaseException.__name__
 
 

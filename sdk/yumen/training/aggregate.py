@@ -78,6 +78,12 @@ def content_digest(action: Action, records: Records) -> bytes:
     return state.digest()
 
 
+def raw_bytes(values: Values) -> memoryview:
+    """The bytes of an array, little endian and row by row; a view where it lies so already."""
+    little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return little.reshape(-1).view(np.uint8).data
+
+
 def _parts(action: Action, records: Records) -> Iterable[bytes | memoryview]:
     yield action.value.encode()
     for key, record in records.items():
@@ -88,8 +94,7 @@ def _parts(action: Action, records: Records) -> Iterable[bytes | memoryview]:
             for name, values in record.tensors.items():
                 yield name.encode()
                 yield f"{values.dtype.name} {values.shape}".encode()
-                little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-                yield little.reshape(-1).view(np.uint8).data
+                yield raw_bytes(values)
         else:
             yield b"metrics" if isinstance(record, Metrics) else b"config"
             message = training_pb2.TrainingInput(records=to_proto({key: record}))

@@ -1,34 +1,38 @@
 """One finished run as a file: its aggregate, and the digest of the content that asked for it.
 
-`yumen-round-1` and a line end, the SHA-256 of what follows, 32 bytes, and a `TrainingInput` message
-with the records `facts`, `metrics` and `arrays`. No pickle and no npy file.
+`yumen-round-1` and a line end, the SHA-256 of all that follows (32 bytes), the length of a
+`TrainingInput` message (8 bytes, little endian), the message with the records `facts` and
+`metrics`, and the bytes of each array in order. No pickle and no npy file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from yumen_core.errors import PeerError
 from yumen_core.rpc.v1 import training_pb2
 from yumen_core.training.records import (
+    DTYPES,
     Action,
-    Arrays,
     Config,
     Metrics,
     Record,
     Scalar,
+    Values,
     parse_input,
     to_proto,
 )
 
 from yumen.result import Exclusion
-from yumen.training.aggregate import Aggregate
+from yumen.training.aggregate import Aggregate, raw_bytes
 
 _MAGIC = b"yumen-round-1\n"
-_HEAD_BYTES = len(_MAGIC) + 32
+_DIGEST_BYTES, _LENGTH_BYTES = 32, 8
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,11 @@ class Finished:
     seconds: float
 
 
-def to_bytes(finished: Finished) -> bytes:
-    """The whole file. Raises `CallError` (`argument`) for arrays of another type than numbers."""
+def to_parts(finished: Finished) -> list[bytes | memoryview]:
+    """The whole file in parts, the arrays as they lie in memory: a large model is not copied.
+
+    Raises `CallError` (`argument`) for metrics that are no numbers.
+    """
     aggregate = finished.aggregate
     facts: dict[str, Scalar] = {
         "action": finished.action.value,
@@ -54,48 +61,75 @@ def to_bytes(finished: Finished) -> bytes:
         "participants": list(aggregate.participants),
         "lost": [exclusion.node for exclusion in aggregate.lost],
         "reasons": [exclusion.reason for exclusion in aggregate.lost],
+        "names": list(aggregate.tensors),
+        "types": [values.dtype.name for values in aggregate.tensors.values()],
+        "shapes": [",".join(map(str, values.shape)) for values in aggregate.tensors.values()],
     }
     records: dict[str, Record] = {
         "facts": Config(facts),
         "metrics": Metrics({name: float(value) for name, value in aggregate.metrics.items()}),
-        "arrays": Arrays(aggregate.tensors),
     }
-    message = training_pb2.TrainingInput(records=to_proto(records))
-    body = message.SerializeToString(deterministic=True)
-    return b"".join((_MAGIC, hashlib.sha256(body).digest(), body))
+    head = training_pb2.TrainingInput(records=to_proto(records))
+    plain = head.SerializeToString(deterministic=True)
+    body = [len(plain).to_bytes(_LENGTH_BYTES, "little"), plain]
+    parts: list[bytes | memoryview] = [*body, *map(raw_bytes, aggregate.tensors.values())]
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part)
+    return [_MAGIC, state.digest(), *parts]
 
 
 def from_bytes(raw: bytes) -> Finished:
-    """Read a file: 1. the head, 2. the digest, 3. the three records, 4. their fields.
+    """Read a file: 1. the magic line, 2. the digest, 3. the records, 4. their fields, 5. as many
+    bytes of arrays as these say. The arrays are read-only views of `raw`.
 
     Raises `PeerError` (`training`).
     """
-    head, body = raw[:_HEAD_BYTES], memoryview(raw)[_HEAD_BYTES:]
-    if not head.startswith(_MAGIC) or not hmac.compare_digest(
-        head[len(_MAGIC) :], hashlib.sha256(body).digest()
+    view = memoryview(raw)
+    start = len(_MAGIC) + _DIGEST_BYTES
+    if not raw.startswith(_MAGIC) or not hmac.compare_digest(
+        view[len(_MAGIC) : start], hashlib.sha256(view[start:]).digest()
     ):
         raise _malformed()
-    records = parse_input(bytes(body))
-    facts, metrics, arrays = (records.get(key) for key in ("facts", "metrics", "arrays"))
-    if not (
-        isinstance(facts, Config) and isinstance(metrics, Metrics) and isinstance(arrays, Arrays)
-    ):
+    length = int.from_bytes(view[start : start + _LENGTH_BYTES], "little")
+    start += _LENGTH_BYTES
+    records = parse_input(bytes(view[start : start + length]))
+    facts, metrics = records.get("facts"), records.get("metrics")
+    if not isinstance(facts, Config) or not isinstance(metrics, Metrics):
         raise _malformed()
     try:
-        return _finished(facts.scalars, metrics.scalars, arrays)
+        tensors = _tensors(facts.scalars, view[start + length :])
+        return _finished(facts.scalars, metrics.scalars, tensors)
     except (KeyError, TypeError, ValueError):
         raise _malformed() from None
 
 
+def _tensors(facts: Mapping[str, Scalar], body: memoryview) -> dict[str, Values]:
+    described = (_texts(facts[key]) for key in ("names", "types", "shapes"))
+    tensors: dict[str, Values] = {}
+    position = 0
+    for name, kind, sides in zip(*described, strict=True):
+        if kind not in DTYPES or name in tensors:
+            raise ValueError
+        dtype = np.dtype(kind).newbyteorder("<")
+        shape = tuple(int(side) for side in sides.split(",")) if sides else ()
+        end = position + math.prod(shape) * dtype.itemsize
+        tensors[name] = np.frombuffer(body[position:end], dtype=dtype).reshape(shape)
+        position = end
+    if position != len(body):
+        raise ValueError
+    return tensors
+
+
 def _finished(
-    facts: Mapping[str, Scalar], metrics: Mapping[str, Scalar], arrays: Arrays
+    facts: Mapping[str, Scalar], metrics: Mapping[str, Scalar], tensors: Mapping[str, Values]
 ) -> Finished:
     lost = zip(_texts(facts["lost"]), _texts(facts["reasons"]), strict=True)
     digest = facts["digest"]
     if not isinstance(digest, bytes):
         raise TypeError
     aggregate = Aggregate(
-        tensors=arrays.tensors,
+        tensors=tensors,
         metrics={name: _real(value) for name, value in metrics.items()},
         examples=_count(facts["examples"]),
         nodes=_count(facts["nodes"]),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from numpy.lib import format as npy
 from yumen_core.errors import CallError
 from yumen_core.training.records import Arrays, Config, Metrics, Record, Values
 
@@ -15,6 +18,7 @@ from yumen.training.aggregate import Aggregate
 
 METRICS_KEY = "metrics"
 _DEFAULT_ARRAYS_KEY = "arrays"
+_NUMPY = "numpy.ndarray"
 _LEGACY = {"fitins.": "fitres", "evaluateins.": "evaluateres"}
 
 
@@ -41,7 +45,8 @@ def arrays_of(record: ArrayRecord) -> dict[str, Values]:
 
 
 def array_record(tensors: Mapping[str, Values]) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.asarray(values)) for name, values in tensors.items()})
+    """Tensors as Flower takes them."""
+    return ArrayRecord({name: _array(np.asarray(values)) for name, values in tensors.items()})
 
 
 def initial_arrays(initial: Mapping[str, Any]) -> ArrayRecord:
@@ -122,14 +127,25 @@ def _legacy_content(reply: str, aggregate: Aggregate, examples: int) -> RecordDi
 
 def _arrays_key(sent: RecordDict, aggregate: Aggregate) -> str:
     """The key of the record that the answer replaces: of several, that with the same names."""
-    for key, record in sent.array_records.items():
-        if list(record) == list(aggregate.tensors):
-            return key
-    return next(iter(sent.array_records), _DEFAULT_ARRAYS_KEY)
+    found = {key: list(record) for key, record in sent.items() if isinstance(record, ArrayRecord)}
+    same = (key for key, names in found.items() if names == list(aggregate.tensors))
+    return next(same, next(iter(found), _DEFAULT_ARRAYS_KEY))
+
+
+def _array(values: Values) -> Array:
+    """Flower's array of numpy's file format, made with one copy; `Array(values)` makes three."""
+    head = io.BytesIO()
+    facts = npy.header_data_from_array_1_0(np.asarray(values, order="C"))
+    npy.write_array_header_1_0(head, facts)
+    data = b"".join((head.getvalue(), np.ascontiguousarray(values).reshape(-1).view(np.uint8).data))
+    return Array(dtype=str(values.dtype), shape=tuple(values.shape), stype=_NUMPY, data=data)
 
 
 def _values(name: str, array: Array) -> Values:
+    """An array's values, where they can be a read-only view of its bytes."""
     try:
+        if array.stype == _NUMPY and (view := _view(array.data)) is not None:
+            return view
         values: Values = array.numpy()
     except (TypeError, ValueError, EOFError) as error:
         raise CallError(
@@ -138,3 +154,21 @@ def _values(name: str, array: Array) -> Values:
             remedy="build the record from numpy arrays or PyTorch tensors",
         ) from error
     return values
+
+
+def _view(data: bytes) -> Values | None:
+    """What lies in numpy's file format, version 1.0, row by row; None for any other."""
+    stream = io.BytesIO(data)
+    if npy.read_magic(stream) != (1, 0):
+        return None
+    shape, by_column, dtype = npy.read_array_header_1_0(stream)
+    size = math.prod(shape)
+    if (
+        by_column
+        or dtype.hasobject
+        or size * dtype.itemsize != len(data) - stream.tell()
+        or not size
+    ):
+        return None
+    view: Values = np.frombuffer(data, dtype=dtype, offset=stream.tell()).reshape(shape)
+    return view

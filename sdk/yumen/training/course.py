@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from yumen_core.errors import CallError
 from yumen_core.training.records import Action, Arrays, Records, Values
 
 from yumen.training import flower, randomness
-from yumen.training.aggregate import DEFAULT_WEIGHT, Aggregate, Rounds, TrainingJob
+from yumen.training.aggregate import Aggregate, Rounds, TrainingJob
 from yumen.training.journal import Journal
 from yumen.training.progress import ReportedRounds, RoundReport, TrainingProgress
 from yumen.training.replay import JournalledRounds
@@ -20,6 +21,8 @@ from yumen.training.result import TrainingResult
 
 if TYPE_CHECKING:
     from yumen.training.grid import YumenGrid
+
+_COLLECT_BYTES = 64 << 20
 
 OnReport = Callable[[RoundReport], None]
 RoundsFactory = Callable[[], TrainingJob]
@@ -42,26 +45,28 @@ class Course:
         journal: Journal | None = None,
         on_report: OnReport | None = None,
         cancel: threading.Event | None = None,
-        weight: str = DEFAULT_WEIGHT,
     ) -> None:
         self._factory = rounds_factory
         self._journal = journal
         self._on_report = on_report
         self._cancel = cancel or threading.Event()
-        self._weight = weight
         self._started = time.monotonic()
         self._reports: list[RoundReport] = []
         self._live: TrainingJob | None = None
         self._grid: YumenGrid | None = None
-        self._last: Aggregate | None = None
+        self._last: tuple[str, ...] = ()
         self._trained: Mapping[str, Values] = {}
         self._inner: Rounds | None = None
         self._progress = TrainingProgress("training")
         self._total: int | None = None
+        self._shown = False
+        self._uncollected = 0
 
-    def expect(self, rounds: int | None) -> None:
-        """How many training rounds will be asked for, where that is known."""
+    def expect(self, rounds: int | None, *, shown: bool = False) -> None:
+        """How many training rounds will be asked for, where that is known. With `shown` the final
+        arrays will be given to `result`, so that none are kept here."""
         self._total = rounds
+        self._shown = shown
 
     @contextmanager
     def running(self) -> Iterator[YumenGrid]:
@@ -78,7 +83,7 @@ class Course:
             stack.enter_context(flower.quiet())
             stack.enter_context(self._randomness())
             stack.enter_context(self._progress)
-            grid = YumenGrid(self._layers(), weight=self._weight)
+            grid = YumenGrid(self._layers())
             self._grid = grid
             stack.callback(grid.close)
             stack.callback(self._abandon)
@@ -111,7 +116,7 @@ class Course:
             reports=self._reports,
             server_metrics=server_metrics,
             strategy=strategy,
-            participants=self._last.participants if self._last is not None else (),
+            participants=self._last,
             excluded=self._live.excluded,
             job_ids=tuple(dict.fromkeys((*earlier, *self._live.job_ids))),
             elapsed_s=time.monotonic() - self._started,
@@ -126,17 +131,36 @@ class Course:
             )
         assert self._inner is not None
         assert self._live is not None
+        self._collect(records)
         try:
             aggregate = self._inner.run(action, records)
         finally:
             if self._journal is not None:
                 self._journal.add_jobs(self._live.job_ids)
-        self._last = aggregate
+        self._last = aggregate.participants
+        if self._shown:
+            return aggregate
         if action is Action.TRAIN:
             self._trained = aggregate.tensors
         elif action is Action.EVALUATE and self._trained:
             self._trained = _arrays_like(records, self._trained)
         return aggregate
+
+    def _collect(self, records: Records) -> None:
+        """Free the models of earlier rounds before a run needs the memory.
+
+        Flower's records refer to themselves in cycles, which Python frees by the number of its
+        objects, however large these are: models of many rounds would lie about.
+        """
+        self._uncollected += sum(
+            values.nbytes
+            for record in records.values()
+            if isinstance(record, Arrays)
+            for values in record.tensors.values()
+        )
+        if self._uncollected >= _COLLECT_BYTES:
+            self._uncollected = 0
+            gc.collect()
 
     @property
     def participants(self) -> tuple[str, ...]:

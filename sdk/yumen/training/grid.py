@@ -54,6 +54,7 @@ class YumenGrid(Grid):
         self._weight = weight
         self._lock = threading.RLock()
         self._checked: set[tuple[int, int]] = set()
+        self._strategy: Strategy | None = None
         self._types: dict[str, np.dtype[np.generic]] = {}
         self._waiting: list[Message] = []
         self._replies: dict[str, Message | None] = {}
@@ -104,6 +105,15 @@ class YumenGrid(Grid):
             if len(asked) == 1 and asked[0].has_content() and is_legacy(asked[0].content):
                 return [self._shared_reply(asked[0])]
             return [self._one_run(asked)]
+
+    def use(self, strategy: Strategy | None) -> None:
+        """The strategy that calls from here on is `strategy`, or one that this grid has to find.
+
+        Raises `CallError` (`strategy`) as `check_strategy` does.
+        """
+        with self._faults():
+            self._strategy = strategy
+            self._check_caller()
 
     def close(self) -> None:
         """The training is over: a thread of the older server that still asks for nodes ends."""
@@ -225,7 +235,8 @@ class YumenGrid(Grid):
         )
 
     def _check_caller(self) -> None:
-        strategy = _calling_strategy(sys._getframe(1))
+        # A frame that was looked at keeps its values alive: none is where the strategy is known.
+        strategy = self._strategy or _calling_strategy(sys._getframe(1))
         nodes = len(self._rounds.participants)
         if strategy is not None and (id(strategy), nodes) not in self._checked:
             check_strategy(strategy, nodes=nodes, weight=self._weight)

@@ -22,12 +22,13 @@ from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.files import (
     PRIVATE_MODE,
     make_private_directory,
+    move_file,
     read_file,
     replace_file,
 )
 from yumen_core.training.records import Action
 
-from yumen.training.checkpoint import Finished, from_bytes, to_bytes
+from yumen.training.checkpoint import Finished, from_bytes, to_parts
 from yumen.training.plain import plain_json
 
 _MAX_ROUND_BYTES = (1 << 31) - 1
@@ -152,8 +153,12 @@ class Journal:
         self._update(randomness=dict(state))
 
     def write(self, number: int, finished: Finished) -> None:
-        """Keep the run with this number, from 1, whole or not at all."""
-        replace_file(self._path(number), to_bytes(finished), mode=PRIVATE_MODE)
+        """Keep the run with this number, from 1, whole or not at all.
+
+        What was kept beyond it, before damage, is of another course: reading must end here.
+        """
+        self._path(number + 1).unlink(missing_ok=True)
+        _replace(self._path(number), to_parts(finished))
         self._note_trained(number, finished)
 
     def finish(self) -> None:
@@ -214,6 +219,27 @@ def _is_type(value: Json) -> bool:
 def _read_round(path: Path) -> bytes:
     size = min(path.stat().st_size, _MAX_ROUND_BYTES)
     return read_file(path, private=True, max_bytes=size)
+
+
+def _replace(path: Path, parts: Sequence[bytes | memoryview]) -> None:
+    """As `files.replace_file`, without one copy of all parts."""
+    scratch = path.with_name(f".{path.name}.new")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        with os.fdopen(os.open(scratch, flags, PRIVATE_MODE), "wb") as file:
+            os.fchmod(file.fileno(), PRIVATE_MODE)
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise StateError(
+            "state",
+            f"`{path}` cannot be written: {error.strerror}",
+            remedy="correct the folder's permissions or free some space",
+        ) from None
+    move_file(scratch, path)
 
 
 def _read_asked(path: Path) -> dict[str, Json]:

@@ -25,7 +25,14 @@ from yumen_core.securesum.suite import Suite
 from yumen_core.training.bundle import Bundle
 from yumen_core.training.records import Action, Arrays, Records, Values, to_proto
 from yumen_core.training.shape import UpdateShape, UpdateTotals
-from yumen_core.training.spec import BundleCode, Program, Setting, TensorShape, TrainingSpec
+from yumen_core.training.spec import (
+    MAX_METRICS,
+    BundleCode,
+    Program,
+    Setting,
+    TensorShape,
+    TrainingSpec,
+)
 from yumen_core.training.update import base_of
 
 from yumen.jobs import state_of
@@ -36,7 +43,8 @@ from yumen.session import Session, Terms
 from yumen.submission import AWAY, PATIENCE_S, Submission, exclusions
 from yumen.training.aggregate import DEFAULT_WEIGHT, Aggregate
 
-LEGACY_WEIGHT = "num_examples"
+LEGACY_WEIGHT, LEGACY_LOSS = "num_examples", "loss"
+"""What Flower itself calls these in answers of clients from before Message apps."""
 SPARE_RUNS = 8
 """Runs beyond those asked for: one that loses a node has no sum, and is done again."""
 
@@ -157,11 +165,12 @@ class FederatedRounds:
         most = terms.runs + SPARE_RUNS
         actions = tuple(Action) if layout else (Action.EVALUATE, Action.QUERY)
         weight = weight or DEFAULT_WEIGHT
+        names = {LEGACY_LOSS, *terms.metrics} if weight == LEGACY_WEIGHT else {*terms.metrics}
         return TrainingSpec(
             program=terms.program,
             sql=terms.sql,
             arrays=layout,
-            metrics=tuple(name for name in terms.metrics if name != weight),
+            metrics=tuple(sorted(names - {weight})[:MAX_METRICS]),
             runs=dict.fromkeys(actions, most),
             weight=weight,
             clip_norm=terms.clip_norm,

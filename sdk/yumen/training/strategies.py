@@ -97,15 +97,6 @@ def check_strategy(
         _check_share(part, nodes)
 
 
-def weight_of(strategy: object) -> str:
-    """The metric by which `strategy` weighs the nodes."""
-    for part in _with_wrapped(strategy):
-        found = getattr(part, "weighted_by_key", None)
-        if isinstance(found, str):
-            return found
-    return DEFAULT_WEIGHT
-
-
 def check_message_strategy(strategy: object) -> None:
     """Raise `CallError` (`strategy`) for one of the older family, which only an app can use."""
     if isinstance(strategy, LegacyStrategy):

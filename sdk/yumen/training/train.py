@@ -61,19 +61,16 @@ def train(
     from flwr.app import ConfigRecord
 
     from yumen.training.convert import arrays_of, initial_arrays
-    from yumen.training.strategies import check_message_strategy, check_strategy, weight_of
+    from yumen.training.strategies import check_message_strategy, check_strategy
 
     check_rounds(rounds)
     check_message_strategy(strategy)
-    weight = weight_of(strategy)
-    check_strategy(strategy, weight=weight)
+    check_strategy(strategy)
     arrays = initial_arrays(initial)
-    course = Course(
-        rounds_factory, journal=journal, on_report=on_report, cancel=cancel, weight=weight
-    )
-    course.expect(rounds)
+    course = Course(rounds_factory, journal=journal, on_report=on_report, cancel=cancel)
+    course.expect(rounds, shown=True)
     with course.running() as grid, _flower_errors():
-        check_strategy(strategy, nodes=len(course.participants), weight=weight)
+        grid.use(strategy)
         ended = strategy.start(
             grid,
             arrays,
@@ -130,7 +127,12 @@ def run_app(
             state=RecordDict(),
             run_config=settings,
         )
-        seen.on_start = course.expect
+
+        def started(strategy: Strategy, rounds: int) -> None:
+            course.expect(rounds, shown=True)
+            grid.use(strategy)
+
+        seen.on_start, seen.on_end = started, lambda: grid.use(None)
         _call_app(server_app, grid, context)
     if legacy is not None:
         return course.result(legacy.arrays(), strategy=legacy.strategy)

@@ -19,11 +19,13 @@ from flwr.serverapp.strategy import Result, Strategy
 
 @dataclass
 class Seen:
-    """The strategy that started last, and its result; `on_start` hears how many rounds it runs."""
+    """The strategy that started last, and its result. `on_start` hears of a strategy and of the
+    rounds it runs, `on_end` that it ended."""
 
     strategy: object | None = None
     result: Result | None = None
-    on_start: Callable[[int], None] | None = None
+    on_start: Callable[[Strategy, int], None] = lambda strategy, rounds: None
+    on_end: Callable[[], None] = lambda: None
 
 
 _seen: ContextVar[Seen | None] = ContextVar("yumen_training_seen", default=None)
@@ -56,11 +58,12 @@ def _watched(
     self: Strategy, grid: Any, initial_arrays: Any, num_rounds: int = 3, *args: Any, **named: Any
 ) -> Result:
     seen = _seen.get()
-    if seen is not None:
-        seen.strategy, seen.result = self, None
-        if seen.on_start is not None:
-            seen.on_start(num_rounds)
-    result = _start(self, grid, initial_arrays, num_rounds, *args, **named)
-    if seen is not None:
-        seen.result = result
-    return result
+    if seen is None:
+        return _start(self, grid, initial_arrays, num_rounds, *args, **named)
+    seen.strategy, seen.result = self, None
+    seen.on_start(self, num_rounds)
+    try:
+        seen.result = _start(self, grid, initial_arrays, num_rounds, *args, **named)
+    finally:
+        seen.on_end()
+    return seen.result

@@ -140,6 +140,7 @@ def replace_program(target: str) -> bool:
 
 
 def start_threads(target: str) -> bool:
+    threading.stack_size(1 << 16)  # so that memory does not stop them first
     done = threading.Event()
     threads = [threading.Thread(target=done.wait, daemon=True) for _ in range(int(target))]
     for thread in threads:

@@ -21,7 +21,7 @@ def sites(nodes: list[Node], tmp_path: Path) -> Iterator[list[Site]]:
     made = [Site(node, tmp_path / f"site{i}") for i, node in enumerate(nodes[:3])]
     yield made
     for site in made:
-        site.state.close()
+        site.close()
 
 
 def walk(

@@ -26,7 +26,7 @@ def sites(federation: Federation, tmp_path: Path) -> Iterator[list[Site]]:
     made = [Site(node, tmp_path / f"site{i}") for i, node in enumerate(federation.nodes(4))]
     yield made
     for site in made:
-        site.state.close()
+        site.close()
 
 
 @pytest.fixture

@@ -198,6 +198,23 @@ def test_a_file_that_is_no_database_is_refused(hospital: Hospital, tmp_path: Pat
         Approvals(folder, hospital.node)
 
 
+def test_a_file_held_by_another_is_said(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yumen_node.approvals_file.BUSY_TIMEOUT_S", 0.05)
+    digest = hospital.offered()
+    impatient = Approvals(hospital.folder, hospital.node)
+    holder = sqlite3.connect(hospital.folder / "approvals.sqlite", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateError) as caught:
+        impatient.give(digest, approved=True, reason="fine")
+    assert caught.value.message == "`approvals.sqlite` cannot be written: database is locked"
+    assert impatient.verdict(digest).approvers == ()  # reading goes on
+    holder.close()
+    impatient.give(digest, approved=True, reason="fine")
+    impatient.close()
+
+
 def test_a_node_sees_that_another_process_wrote(hospital: Hospital) -> None:
     digest = hospital.offered()
     before = hospital.approvals.version

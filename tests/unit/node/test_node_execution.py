@@ -74,7 +74,7 @@ def test_a_cell_goes_out_where_three_nodes_stand_behind_it(
             for (nodes, _), count in zip(cells, site.rows.counts, strict=True)
         )
         assert site.log.entries[-1].detail["cells_released"] == released
-        site.state.close()
+        site.close()
 
 
 def test_the_strictest_tables_minimum_counts(
@@ -90,7 +90,7 @@ def test_the_strictest_tables_minimum_counts(
     found = made.read(added(PLAN, [made.part(site, shares) for site in sites]), shares)
     assert found.nodes == [[4], [0]]
     for site in sites:
-        site.state.close()
+        site.close()
 
 
 def test_log_then_store_then_answer(run: Running) -> None:

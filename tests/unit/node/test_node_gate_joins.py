@@ -42,7 +42,7 @@ def sites(federation: Federation, tmp_path: Path) -> Iterator[list[Site]]:
     ]
     yield made
     for site in made:
-        site.state.close()
+        site.close()
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_policy_may_forbid_that_two_tables_meet(
         "no_permit",
         "of table `norms`: no policy permits this job",
     )
-    site.state.close()
+    site.close()
 
 
 def test_the_minimum_of_every_table_counts(sites: list[Site], join: Ask) -> None:

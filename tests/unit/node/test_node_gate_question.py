@@ -211,7 +211,7 @@ def test_a_minimum_below_one_tables(federation: Federation, li: Membership, tmp_
             "min_nodes",
             "expected a job that needs 4 nodes at least, got one that goes on with 3",
         )
-        site.state.close()
+        site.close()
 
 
 def test_a_policy_says_no(federation: Federation, li: Membership, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_policy_says_no(federation: Federation, li: Membership, tmp_path: Path
     detail = site.log.entries[0].detail
     assert detail["accepted"] is False
     assert site.uri in str(detail["denials"])
-    site.state.close()
+    site.close()
 
 
 def test_a_purpose_that_is_not_registered(sites: list[Site], ask: Ask) -> None:

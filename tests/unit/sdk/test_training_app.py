@@ -224,8 +224,9 @@ def test_an_app_that_cannot_run_is_told_in_words(
 
 def test_an_app_that_swallows_errors_still_ends_with_them(tmp_path: Path) -> None:
     server = SERVER.replace(
-        "rounds: int =", "try: strategy = FedMedian().start(grid, ArrayRecord(start()))\n"
-        "        except Exception: return\n        rounds: int ="
+        "rounds: int =",
+        "try: strategy = FedMedian().start(grid, ArrayRecord(start()))\n"
+        "        except Exception: return\n        rounds: int =",
     )
     with pytest.raises(CallError, match="got `FedMedian`"):
         _run(_project(tmp_path / "p", server=server))
@@ -353,9 +354,7 @@ def test_an_older_app_runs_as_it_is(tmp_path: Path, count: int) -> None:
     assert result.arrays["0"] == pytest.approx([expected, expected], rel=1e-6)
     assert result.arrays["0"].dtype == "float32"
     assert result.strategy == "FedAvg"
-    losses = [
-        sum(n * (expected - index) ** 2 for index, n in enumerate(weights)) / sum(weights)
-    ]
+    losses = [sum(n * (expected - index) ** 2 for index, n in enumerate(weights)) / sum(weights)]
     assert result.metrics.loc[3, "evaluate_loss"] == pytest.approx(losses[0], rel=1e-6)
     assert result.metrics.loc[3, "examples"] == sum(weights)
 

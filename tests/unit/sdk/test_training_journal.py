@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yumen.result import Exclusion
 from yumen.training import Aggregate, Journal, content_digest, find_journal, train, trainings_folder
-from yumen.training.checkpoint import Finished, from_bytes, to_bytes
+from yumen.training.checkpoint import Finished, from_bytes, to_parts
 from yumen.training.plain import from_plain, plain_json
 from yumen.training.replay import JournalledRounds
 from yumen_core.errors import CallError, PeerError, StateError
@@ -117,9 +117,7 @@ def test_every_cut_and_every_flipped_byte_loses_that_run_alone(tmp_path: Path) -
     whole = last.read_bytes()
     assert [run.digest[0] for run in Journal.open(folder).read()] == [1, 2]
     cuts = [whole[:length] for length in range(len(whole))]
-    flips = [
-        whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))
-    ]
+    flips = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
     for damaged in (*cuts, *flips, whole + b"x"):
         last.write_bytes(damaged)
         opened = Journal.open(folder)
@@ -143,6 +141,20 @@ def test_after_damage_the_training_goes_on_and_says_so(tmp_path: Path) -> None:
     assert "the checkpoint of run 3 is damaged" in repr(result)
 
 
+def test_what_lay_beyond_the_damage_is_of_another_course(tmp_path: Path) -> None:
+    folder = tmp_path / "t"
+    _stopped(folder, 6)
+    path = folder / "round-000002.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    other = {**NODES, "c": linear_node(4, 40)}
+    with pytest.raises(PeerError):
+        _train(Journal.open(folder), LocalRounds(other, fail_at=2))
+    assert len(list(Journal.open(folder).read())) == 3
+    rounds = LocalRounds(other)
+    _train(Journal.open(folder), rounds)
+    assert len(rounds.calls) == 5
+
+
 def test_a_checkpoint_open_to_others_is_not_believed(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path / "t", {})
     journal.write(1, FINISHED)
@@ -151,7 +163,7 @@ def test_a_checkpoint_open_to_others_is_not_believed(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_reads_back_as_it_was() -> None:
-    found = from_bytes(to_bytes(FINISHED))
+    found = from_bytes(b"".join(to_parts(FINISHED)))
     assert (found.action, found.digest, found.seconds) == (Action.TRAIN, b"d" * 32, 1.5)
     for name, values in AGGREGATE.tensors.items():
         assert found.aggregate.tensors[name].tobytes() == values.tobytes()
@@ -279,7 +291,9 @@ def test_a_digest_does_not_depend_on_how_an_array_lies_in_memory() -> None:
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     lying = np.asfortranarray(values)
     swapped = values.astype(">f4")
-    digests = {content_digest(Action.TRAIN, {"a": Arrays({"w": v})}) for v in (values, lying, swapped)}
+    digests = {
+        content_digest(Action.TRAIN, {"a": Arrays({"w": v})}) for v in (values, lying, swapped)
+    }
     assert len(digests) == 1
 
 

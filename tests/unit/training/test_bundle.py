@@ -107,7 +107,7 @@ def test_what_is_left_behind(tmp_path: Path) -> None:
             "expected Python in `heart/task.py`, got other text at line 1",
         ),
         (
-            {"heart/task.py": "x" + ".a" * 100_000},
+            {"heart/task.py": "x" + ".a" * 60_000},
             "expected Python in `heart/task.py`, got text that does not parse",
         ),
         ({"heart/task.py": "-" * 50_000 + "1"}, "expected Python in `heart/task.py`, got"),
@@ -121,6 +121,10 @@ def test_what_is_left_behind(tmp_path: Path) -> None:
         ),
         ({"heart/task.py": "p\u0430y = 1\n"}, "mixes cyrillic and latin letters"),
         ({"heart/my file.py": "x = 1\n"}, "expected paths of letters, digits and `_.-/`"),
+        (
+            {"heart/task.py": "a\n" * 70_000},
+            "expected at most 131072 bytes of Python in `heart/task.py`, got 140000",
+        ),
         ({"big.txt": "x" * MAX_BYTES}, "expected at most 1048576 bytes in `"),
         ({f"f{n}.txt": "" for n in range(MAX_FILES)}, "expected at most 200 files in `"),
     ],

@@ -14,6 +14,7 @@ from yumen_core.training.models.layers import Dropout
 from yumen_core.training.models.learning import Learning
 from yumen_core.training.models.ready import ReadyModel
 from yumen_core.training.models.rows import Examples, Rows
+from yumen_core.training.records import Values
 
 Losses = Callable[[ReadyModel, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -44,12 +45,11 @@ class Descent:
         optimizer = self._optimizer(network)
         network.train()
         total, count = 0.0, 0
-        for batch, first in self._batches(rows, generator):
+        parts = [torch.from_numpy(part[rows]) for part in _parts(examples)]
+        for batch, first in self._batches(len(rows), generator):
             if first:
                 total, count = 0.0, 0
-            numbers = torch.from_numpy(examples.numbers[batch])
-            levels = torch.from_numpy(examples.levels[batch])
-            target = torch.from_numpy(np.asarray(examples.target)[batch])
+            numbers, levels, target = (part[batch] for part in parts)
             optimizer.zero_grad()
             loss = self.losses(model, network(numbers, levels), target).mean()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -59,21 +59,25 @@ class Descent:
             if self.learning.clip_gradient is not None:
                 nn.utils.clip_grad_norm_(parameters, self.learning.clip_gradient)
             optimizer.step()
-            total += float(loss.detach()) * len(batch)
-            count += len(batch)
+            total += float(loss.detach()) * len(target)
+            count += len(target)
         return total / count
 
-    def _batches(self, rows: Rows, generator: np.random.Generator) -> Iterator[tuple[Rows, bool]]:
-        """Each batch, and whether it starts a pass. A pass takes each row once."""
-        size = self.learning.batch_size or len(rows)
+    def _batches(
+        self, rows: int, generator: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor | slice, bool]]:
+        """The rows of each batch, and whether it starts a pass. A pass takes each row once."""
+        size = self.learning.batch_size or rows
         steps = self.learning.steps
         if steps is None:
-            steps = self.learning.epochs * math.ceil(len(rows) / size)
+            steps = self.learning.epochs * math.ceil(rows / size)
         while steps > 0:
-            order = rows if size >= len(rows) else generator.permutation(rows)
-            for start in range(0, len(rows), size):
-                if steps == 0:
-                    return
+            if size >= rows:
+                yield slice(None), True
+                steps -= 1
+                continue
+            order = torch.from_numpy(generator.permutation(rows))
+            for start in range(0, min(rows, steps * size), size):
                 yield order[start : start + size], start == 0
                 steps -= 1
 
@@ -88,6 +92,12 @@ class Descent:
         if self.learning.optimizer == "adam":
             return torch.optim.Adam(groups, lr=self.rate)
         return torch.optim.SGD(groups, lr=self.rate, momentum=self.learning.momentum)
+
+
+def _parts(examples: Examples) -> tuple[Values, Values, Values]:
+    if examples.target is None:
+        raise ValueError("expected rows with a target, got none")
+    return examples.numbers, examples.levels, examples.target
 
 
 def _seed_dropout(network: nn.Module, seed: int) -> None:

@@ -18,7 +18,8 @@ class Form:
 
     def __init__(self, document: object, what: str, keys: Sequence[str]) -> None:
         if not isinstance(document, Mapping) or set(document) != set(keys):
-            raise bad(f"expected {what} with the keys {', '.join(keys)}")
+            wanted = f"with the keys {', '.join(keys)}" if keys else "that is an empty object"
+            raise bad(f"expected {what} {wanted}, got another form")
         self._document: Mapping[str, Any] = document
 
     def raw(self, key: str) -> Any:

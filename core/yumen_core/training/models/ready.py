@@ -159,6 +159,7 @@ class ReadyModel:
         inputs = tuple(read_input(entry) for entry in form.entries("inputs", MAX_INPUTS))
         levels = [len(entry.levels) for entry in inputs if isinstance(entry, Category)]
         kind = form.text("kind")
+        check_choice("kind", kind, tuple(KINDS))
         return cls(
             kind=kind,
             inputs=inputs,

@@ -130,6 +130,8 @@ def _scaled(name: str, column: pyarrow.Array, center: float, scale: float, dtype
 
 def _codes(name: str, column: pyarrow.Array, known: Sequence[Level], what: str) -> Values:
     """The index in `known` of each value. A whole number matches in any type of number."""
+    if pyarrow.types.is_nested(column.type):
+        raise ValueError(f"expected the {what} of `{name}` that the model names, got lists")
     encoded = column.dictionary_encode()
     index: dict[object, int] = {level: code for code, level in enumerate(known)}
     codes = [index.get(value, -1) for value in encoded.dictionary.to_pylist()]

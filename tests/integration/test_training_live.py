@@ -1,0 +1,212 @@
+"""Training over real processes: suites, apps, what goes wrong in them, and what nobody may see."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.asker import Asker
+from builders.live import Live
+from builders.memory import occurs_in_files, occurs_in_memory
+from builders.tables import declared, patients
+from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian
+from yumen import models
+from yumen.training.result import TrainingResult
+from yumen_core.errors import CallError, PeerError, YumenError
+from yumen_core.identity import Role
+from yumen_core.jobs.machine import State
+from yumen_core.log import Act
+from yumen_node.approvals import approve_folder
+
+APP = Path(__file__).parents[1] / "builders" / "probe_app"
+ROWS = {"a": (30, 40), "b": (30, 40), "c": (60, 20)}
+AT_C = 80
+PERMIT = """
+@id("members")
+@reason_code("member")
+@remedy("ask with an identity of this federation")
+permit (principal, action in [Yumen::Action::"query", Yumen::Action::"train"], resource)
+when { principal.federation == "gansu.example" };
+"""
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    root = tmp_path_factory.mktemp("training")
+    nodes = {
+        name: [declared(root / "given" / name, "heart", patients(*rows))]
+        for name, rows in ROWS.items()
+    }
+    policies = dict.fromkeys(("coordinator", *ROWS), PERMIT)
+    with Live(root, nodes, policies=policies) as running:
+        for name in ROWS:
+            approve_folder(running.directory(name), APP, "a probe of the tests")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def li(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        asker = Asker(live.address, live.member(Role.USER, "li"))
+        live.wait_connected(asker.client, *ROWS)
+        yield asker
+        asker.close()
+
+
+def probe(li: Asker, *, suite: str = "stream", timeout_s: int = 20, **settings: object) -> TrainingResult:
+    return li.fed.run(
+        APP,
+        table="heart",
+        columns=["sex"],
+        purpose="research",
+        suite=suite,
+        run_config={name.replace("_", "-"): value for name, value in settings.items()},
+        round_timeout_s=timeout_s,
+    )
+
+
+@pytest.mark.parametrize("suite", ["stream", "bfv"])
+def test_a_ready_model(li: Asker, suite: str) -> None:
+    """The women are 50 and the men 40, so that a straight line finds both."""
+    model = models.linear(
+        [models.Category("sex", ["f", "m"], drop_first=True)],
+        "age",
+        center=45,
+        scale=5,
+        learning_rate=0.5,
+        epochs=5,
+    )
+    result = li.fed.train(
+        model, FedAvg(), table="heart", purpose="research", rounds=12, suite=suite
+    )
+    mean = {name: float(values.ravel()[0]) for name, values in result.arrays.items()}
+    assert 45 + 5 * mean["bias"] == pytest.approx(50, abs=0.05)
+    assert 45 + 5 * (mean["bias"] + mean["weight"]) == pytest.approx(40, abs=0.05)
+    assert result.metrics["examples"].tolist() == [220] * 12
+    assert result.metrics["evaluate_eval_mse"].iloc[-1] < 0.01
+
+
+def test_an_app_as_it_is(live: Live, li: Asker) -> None:
+    result = probe(li)
+    np.testing.assert_allclose(result.arrays["values"], np.full(4, 3.0), atol=1e-4)
+    assert result.metrics["evaluate_eval_loss"].tolist() == pytest.approx([1, 2, 3], abs=1e-4)
+    assert result.metrics["train_train_loss"].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+    assert li.fed.jobs(limit=1)[0].state is State.SUCCEEDED
+    decisions = [
+        entry.detail
+        for entry in live.entries("a")
+        if entry.act is Act.DECISION and entry.subject["job"] == result.job_ids[0]
+    ]
+    assert [list(detail["reviewers"]) for detail in decisions] == [  # type: ignore[arg-type]
+        ["spiffe://gansu.example/org/a/node/a"]
+    ]
+
+
+BAD_APPS = [
+    ("raise", "expected the app to answer `train`, got `ValueError` raised in it"),
+    ("shape", "expected `values` as float32 of the shape (4,), got another type or shape"),
+    ("nan", "expected finite values in `values`, got some that are not"),
+    ("metric", "expected a finite metric `train_loss`, got one that is not"),
+    ("exit", "expected the app to answer, got the end of its process"),
+]
+
+
+@pytest.mark.parametrize(("mode", "message"), BAD_APPS, ids=[mode for mode, _ in BAD_APPS])
+def test_an_app_that_fails_at_one_node(li: Asker, mode: str, message: str) -> None:
+    with pytest.raises(PeerError) as caught:
+        probe(li, mode=mode, at_rows=AT_C, from_round=2)
+    assert caught.value.code == "training"
+    assert caught.value.message.startswith(message)
+    assert "spiffe://gansu.example/org/c/node/c" in caught.value.message
+    assert "a row says" not in str(caught.value)
+    kept = caught.value.__notes__[0]
+    assert kept.startswith("the finished rounds are kept: fed.resume(")
+
+
+def test_an_app_that_never_returns(li: Asker) -> None:
+    with pytest.raises(YumenError) as caught:
+        probe(li, mode="forever", at_rows=AT_C, timeout_s=4)
+    assert caught.value.code in {"deadline", "node_lost"}
+
+
+def test_one_huge_update_is_clipped(li: Asker) -> None:
+    result = probe(li, mode="huge", at_rows=AT_C, num_server_rounds=1)
+    assert np.isfinite(result.arrays["values"]).all()
+    assert float(np.abs(result.arrays["values"]).max()) <= 1e6 * 80 / 220 * 1.001
+    assert "1 node" in "\n".join(result.notes) or result.metrics["clipped"].tolist() == [1]
+
+
+def test_what_resumes_goes_on(li: Asker) -> None:
+    """The strategy remembers its moments, so that a resumed training ends where another does."""
+    zeros = {"values": np.zeros(4, dtype=np.float32)}
+    asked = {"table": "heart", "columns": ["sex"], "purpose": "research", "rounds": 4}
+    whole = li.fed.train(APP, FedAdam(eta=0.1), initial=zeros, **asked)  # type: ignore[arg-type]
+    stopped = li.fed.start_training(APP, FedAdam(eta=0.1), initial=zeros, **asked)
+    with stopped as run:
+        for report in run:
+            if report.round == 2:
+                break
+    job = li.fed.jobs(limit=1)[0].job_id
+    resumed = li.fed.resume(job)
+    np.testing.assert_array_equal(resumed.arrays["values"], whole.arrays["values"])
+    assert resumed.job_ids[0] == job
+    assert len(resumed.job_ids) == 2
+
+
+def test_a_strategy_that_needs_single_updates_asks_nothing(li: Asker) -> None:
+    before = li.fed.jobs(limit=1)[0].job_id
+    with pytest.raises(CallError) as caught:
+        li.fed.train(
+            models.linear(["age"], "age2"),
+            FedMedian(),
+            table="heart",
+            purpose="research",
+            rounds=1,
+        )
+    assert caught.value.code == "strategy"
+    assert li.fed.jobs(limit=1)[0].job_id == before
+
+
+def test_two_trainings_at_once_both_go_on(li: Asker) -> None:
+    found: dict[str, TrainingResult] = {}
+
+    def train(suite: str) -> None:
+        model = models.linear([models.Category("sex", ["f", "m"])], "age")
+        found[suite] = li.fed.train(
+            model, FedAvg(), table="heart", purpose="research", rounds=4, suite=suite
+        )
+
+    threads = [threading.Thread(target=train, args=(suite,)) for suite in ("stream", "bfv")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    stream, bfv = found["stream"].arrays, found["bfv"].arrays
+    np.testing.assert_allclose(stream["weight"], bfv["weight"], atol=1e-4)
+
+
+def test_the_coordinator_holds_no_weight(live: Live, li: Asker) -> None:
+    first = np.random.default_rng(1).normal(size=1000).astype(np.float32)
+    asked = {"table": "heart", "columns": ["sex"], "purpose": "research", "rounds": 3}
+    coordinator = live._children["coordinator"].pid
+    seen = {"memory": False, "here": False}
+    with li.fed.start_training(APP, FedAvg(), initial={"values": first}, **asked) as run:
+        for report in run:
+            needles = [(first + np.float32(added))[300:304].tobytes() for added in range(4)]
+            seen["memory"] |= any(occurs_in_memory(coordinator, needle) for needle in needles[:1])
+            assert report.examples == 220
+        result = run.result()
+    # The means are quantised: look for what was computed exactly, and for the result itself.
+    needles = [first[300:304].tobytes(), result.arrays["values"][300:304].tobytes()]
+    for needle in needles:
+        assert not occurs_in_memory(coordinator, needle)
+        assert not occurs_in_files(live.directory("coordinator"), needle)
+    assert not seen["memory"]
+    # The search finds what is there: this process holds the model.
+    import os
+
+    assert occurs_in_memory(os.getpid(), needles[0])
