@@ -199,9 +199,9 @@ class Scheduler:
     def decided(self, node: str, decision: Decision, envelope: SignedEnvelope) -> None:
         """A node's signed decision on an open job, already verified and logged."""
         active = self._active.get(decision.job_id)
-        if active is None or active.job.state is not State.DECIDING:
+        if active is None or active.job.state not in machine.UNDECIDED:
             return
-        if active.job.steps.get(node) is not Step.ASKED:
+        if active.job.steps.get(node) not in (Step.ASKED, Step.AWAITING):
             return
         active.decisions[node] = envelope
         active.learned(

@@ -223,7 +223,8 @@ class NodeState:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # what is not durable must not be read back either
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")

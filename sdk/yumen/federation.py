@@ -215,7 +215,7 @@ class Federation:
         the time is over.
         """
         asked = _training_request(locals())
-        work = self._with_strategy(asked, strategy, initial, evaluate_fn, folder)
+        work, _ = self._with_strategy(asked, strategy, initial, evaluate_fn, folder)
         return work(None, None)
 
     def start_training(
@@ -226,7 +226,8 @@ class Federation:
         given.apply_defaults()
         request = _training_request(given.arguments)
         rest = [given.arguments[name] for name in ("initial", "evaluate_fn", "folder")]
-        return TrainingRun(self._with_strategy(request, strategy, *rest))
+        work, training = self._with_strategy(request, strategy, *rest)
+        return TrainingRun(work, on_cancel=training.cancel)
 
     def run(
         self,
@@ -285,7 +286,9 @@ class Federation:
         initial: Mapping[str, Any] | None,
         evaluate_fn: Any,
         folder: str | os.PathLike[str] | None,
-    ) -> Callable[[OnReport | None, threading.Event | None], TrainingResult]:
+    ) -> tuple[
+        Callable[[OnReport | None, threading.Event | None], TrainingResult], FederatedTraining
+    ]:
         weights = _first_weights(asked, initial)
         journal = begin(asked, strategy=strategy, initial=initial, folder=folder)
         training = FederatedTraining(self._session, asked, journal)
@@ -293,7 +296,7 @@ class Federation:
         def work(on_report: OnReport | None, cancel: threading.Event | None) -> TrainingResult:
             return training.with_strategy(strategy, weights, evaluate_fn, on_report, cancel)
 
-        return work
+        return work, training
 
     def jobs(self, limit: int = 50) -> Jobs:
         """Your jobs at this coordinator, newest first."""

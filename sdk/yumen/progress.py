@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from types import TracebackType
 from typing import TextIO
 
@@ -12,7 +13,7 @@ from rich.text import Text
 from yumen_core.jobs.machine import State, Step
 from yumen_core.rpc.v1 import job_pb2
 
-from yumen.display import safe
+from yumen.display import safe, short_name
 from yumen.jobs import state_of
 
 _SAID_YES = frozenset({Step.ACCEPTED, Step.SUPPORTED, Step.CONTRIBUTED})
@@ -83,10 +84,15 @@ def describe(status: job_pb2.JobStatus) -> str:
     accepted = sum(step in _SAID_YES for step in steps)
     if state in (State.DECIDING, State.RUNNING):
         words.append(f"{accepted} of {len(steps)} accepted")
-    if status.method:
+    if status.method and state is State.RUNNING:
         words.append(f"{status.round}, secure sum {status.run + 1}")
     if state is State.RUNNING:
         words.append(f"{steps.count(Step.CONTRIBUTED)} of {accepted} contributed")
+    waiting = [node.node for node in status.nodes if node.step == Step.AWAITING]
+    if waiting:
+        words.append(f"its code is to be approved at {', '.join(map(short_name, waiting))}")
+        if state is State.AWAITING_APPROVAL:
+            words.append(f"by {datetime.fromtimestamp(status.deadline_ms / 1000):%Y-%m-%d %H:%M}")
     denied = steps.count(Step.DENIED)
     if denied:
         words.append(f"{denied} refused")

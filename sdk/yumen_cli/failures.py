@@ -56,6 +56,7 @@ def show_error(error: YumenError, *, as_json: bool) -> int:
                     "remedy": error.remedy,
                     "exit": error.kind.exit,
                     "denials": [denial.to_json() for denial in denials],
+                    "notes": list(getattr(error, "__notes__", ())),
                 }
             }
         )
@@ -63,6 +64,8 @@ def show_error(error: YumenError, *, as_json: bool) -> int:
     where = f" (at {error.node})" if error.node else ""
     note(f"error: {clean(error.message + where)}")
     note(f"remedy: {clean(error.remedy)}")
+    for more in getattr(error, "__notes__", ()):
+        note(f"note: {clean(more)}")
     if denials:
         show_denials(denials)
     return error.kind.exit

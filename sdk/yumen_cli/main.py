@@ -16,6 +16,7 @@ import typer
 from yumen_core.errors import YumenError
 
 from yumen_cli import authority, client, coordinator, demo_command, failures, log, node, user
+from yumen_cli import run as training
 from yumen_cli.plain import group
 from yumen_cli.terminal import say
 
@@ -46,6 +47,7 @@ def root(
 
 
 client.register(app)
+training.register(app)
 demo_command.register(app)
 app.add_typer(authority.app, name="authority")
 app.add_typer(coordinator.app, name="coordinator")

@@ -1,12 +1,13 @@
 """A coordinator's scheduler, store and registry, joined to nodes without a network."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from yumen_coordinator.registry import Connection, KnownNode, Registry
-from yumen_coordinator.rounds import ActiveJob
+from yumen_coordinator.rounds import ActiveJob, Payload
 from yumen_coordinator.scheduler import Scheduler
 from yumen_coordinator.store import Store, StoredJob
 from yumen_core.clock import Clock
@@ -14,13 +15,16 @@ from yumen_core.identity import Identity, SignedEnvelope
 from yumen_core.jobs import machine
 from yumen_core.jobs.admission import OpenedJob, SignedDescriptor
 from yumen_core.jobs.decision import Decision, parse_decision
+from yumen_core.jobs.inputs import SignedInput, read_stored_input
 from yumen_core.jobs.machine import Limits, State, Step
-from yumen_core.jobs.runs import runs_of_query
-from yumen_core.jobs.spec import spec_digest
+from yumen_core.jobs.runs import Runs, runs_of_query, runs_of_training
+from yumen_core.jobs.spec import JobSpec, spec_digest
 from yumen_core.policy.denial import Denial
 from yumen_core.rpc.chunks import split
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.securesum.bfv import encrypt
+from yumen_core.securesum.suite import Suite
+from yumen_core.securesum.words import framed
 from yumen_node.gate import AcceptedJob
 
 from builders.federation import Job, Node, RecordingLog, heart_plan, key_pair
@@ -132,8 +136,24 @@ class Hub:
                 node: SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(raw))
                 for node, raw in self.store.decisions(stored.job.job_id).items()
             }
-            opened = OpenedJob(self.specs[stored.job.job_id], spec_digest(envelope.payload))
-            self.scheduler.restore(stored, opened, envelope, RUNS, decisions, None)
+            spec = self.specs[stored.job.job_id]
+            opened = OpenedJob(spec, spec_digest(envelope.payload))
+            self.scheduler.restore(
+                stored,
+                opened,
+                envelope,
+                runs_of(spec),
+                decisions,
+                self._stored_input(spec.job_id),
+                self.store.bundle(spec.job_id),
+            )
+
+    def _stored_input(self, job_id: str) -> tuple[SignedInput, SignedEnvelope] | None:
+        raw = self.store.run_input(job_id)
+        if raw is None:
+            return None
+        envelope = SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(raw))
+        return read_stored_input(envelope.payload), envelope
 
     specs: dict[str, Any]
 
@@ -148,14 +168,15 @@ class Hub:
     def disconnect(self, name: str) -> None:
         self.registry.disconnect(self.wires.pop(name))
 
-    def submit(self, job: Job, ruling: Any = None) -> ActiveJob | None:
+    def submit(self, job: Job, ruling: Any = None, bundle: bytes = b"") -> ActiveJob | None:
         self.specs = {**getattr(self, "specs", {}), job.spec.job_id: job.spec}
         self.scheduler.submit(
             OpenedJob(job.spec, spec_digest(job.envelope.payload)),
             job.envelope,
-            key_pair().public.to_bytes(),
-            RUNS,
+            key_pair().public.to_bytes() if job.spec.suite is Suite.BFV else b"",
+            runs_of(job.spec),
             machine.Admitted() if ruling is None else ruling,
+            bundle,
         )
         return self.scheduler.active(job.spec.job_id)
 
@@ -191,15 +212,50 @@ class Hub:
         denial = Denial(name, "purpose", message, "purpose", "pricing", "research", "ask otherwise")
         self._decide(job, name, (denial,))
 
-    def support(self, job: Job, *names: str) -> None:
+    def support(self, job: Job, *names: str, run: int = 0) -> None:
         for name in names:
             share = SignedEnvelope(name.encode(), "share", b"", b"")
-            self.scheduler.supported(name, job.spec.job_id, 0, share)
+            self.scheduler.supported(name, job.spec.job_id, run, share)
 
-    def contribute(self, job: Job, *names: str) -> None:
+    def contribute(self, job: Job, *names: str, run: int = 0) -> None:
+        active = self.scheduler.active(job.spec.job_id)
+        if active is not None and job.spec.suite is Suite.STREAM:
+            payload = framed(np.zeros(active.slots, dtype=np.uint64))
+        else:
+            payload = zeros()
         for name in names:
-            for chunk in split(zeros()):
-                self.scheduler.contributed(name, job.spec.job_id, 0, chunk)
+            for chunk in split(payload):
+                self.scheduler.contributed(name, job.spec.job_id, run, chunk)
+
+    def await_review(self, job: Job, *names: str) -> None:
+        for name in names:
+            self.scheduler.awaits(name, job.spec.job_id)
+
+    def next_run(
+        self, job: Job, run: int, content: bytes = b"", *, name: str = "train", upload: bool = True
+    ) -> SignedInput:
+        """What a requester of a training does, his signature aside."""
+        sealed = content or f"the sealed model of run {run}".encode() * 8
+        inputs = SignedInput(
+            run,
+            name,
+            b"",
+            hashlib.sha256(b"signed" + sealed).digest(),
+            hashlib.sha256(sealed).digest(),
+            len(sealed),
+        )
+        payload = job_pb2.RoundInput(
+            job_id=job.spec.job_id,
+            run=run,
+            round=name,
+            sealed_digest=inputs.apart,
+            sealed_bytes=inputs.size,
+        ).SerializeToString()
+        if upload:
+            self.scheduler.uploaded(job.spec.job_id, Payload.of(sealed))
+        envelope = SignedEnvelope(payload, "input", b"", b"")
+        self.scheduler.next_run(job.spec.job_id, name, inputs, envelope)
+        return inputs
 
     def _decide(self, job: Job, name: str, denials: tuple[Denial, ...]) -> None:
         decision = Decision(
@@ -217,6 +273,10 @@ class Hub:
 
     def _absent(self, name: str) -> None:
         self.scheduler.node_absent(name)
+
+
+def runs_of(spec: JobSpec) -> Runs:
+    return RUNS if spec.training is None else runs_of_training(spec)
 
 
 def zeros() -> bytes:

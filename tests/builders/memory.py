@@ -12,7 +12,7 @@ def occurs_in_files(folder: Path, needle: bytes) -> bool:
 
 
 def occurs_in_memory(pid: int, needle: bytes) -> bool:
-    """Whether any readable, writable memory of the process holds `needle` (`proc(5)`, maps, mem)."""
+    """Whether any writable memory of the process holds `needle` (proc(5): maps and mem)."""
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for line in maps:

@@ -52,7 +52,9 @@ class Rows:
 class Work:
     """In place of a sandbox: `answer` is what a training's code gives for what it was asked."""
 
-    def __init__(self, answer: Callable[[Action, Records], dict[str, Record]] | None = None) -> None:
+    def __init__(
+        self, answer: Callable[[Action, Records], dict[str, Record]] | None = None
+    ) -> None:
         self.answer = answer
         self.asked: list[Action] = []
 

@@ -12,6 +12,7 @@ import numpy as np
 from yumen.result import Exclusion
 from yumen.training import Aggregate, flower
 from yumen_core.errors import PeerError
+from yumen_core.rpc.v1 import job_pb2
 from yumen_core.training.records import Action, Arrays, Config, Metrics, Record, Records
 
 flower.require()  # before a test loads Flower by itself
@@ -56,6 +57,9 @@ class LocalRounds:
             nodes=len(replies),
             participants=self.participants,
         )
+
+    def hear(self, tell: Callable[[job_pb2.JobStatus], None]) -> None:
+        """Nothing to tell: there is no job."""
 
     def complete(self) -> None:
         self.completed = True

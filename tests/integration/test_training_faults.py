@@ -1,4 +1,4 @@
-"""Trainings whose node, coordinator or requester goes away, and code that waits for its reviewers."""
+"""Trainings whose node, coordinator or requester goes away, and code that waits for review."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def everyone(live: Live, li: Asker) -> None:
 class Running:
     """A training in a thread, with what it says as it goes."""
 
-    def __init__(self, li: Asker, *, rounds: int = 4, min_nodes: int = 3, **settings: object) -> None:
+    def __init__(
+        self, li: Asker, *, rounds: int = 4, min_nodes: int = 3, **settings: object
+    ) -> None:
         self.reports: list[RoundReport] = []
         self._run = li.fed.start_training(
             settings.pop("app", APP),  # type: ignore[arg-type]
@@ -147,7 +149,7 @@ def test_a_node_killed_while_it_works(live: Live, li: Asker, tmp_path: Path) -> 
     np.testing.assert_allclose(result.arrays["values"], np.full(4, 4.0), atol=1e-3)
     assert result.metrics["examples"].tolist() == [290, 210, 210, 210]
     assert result.metrics["nodes"].tolist() == [4, 3, 3, 3]
-    assert result.lost_nodes == {2: (node_uri("d"),)}
+    assert result.lost_nodes() == {2: (node_uri("d"),)}
     abc = [node_uri(name) for name in "abc"]
     assert dropped(live, result.job_ids[0]) == [abc]
     sums = [
@@ -168,9 +170,6 @@ def test_a_node_that_is_needed(live: Live, li: Asker, tmp_path: Path) -> None:
         run.result()
     live.start_again("d")
     assert caught.value.code == "node_lost"
-    live.wait_connected(li.client, *ROWS)
-    resumed = li.fed.resume(li.fed.jobs(limit=1)[0].job_id) if False else None
-    assert resumed is None
 
 
 def test_a_coordinator_killed_while_nodes_work(live: Live, li: Asker, tmp_path: Path) -> None:
@@ -226,6 +225,10 @@ def test_a_requester_killed_and_resumed(live: Live, li: Asker, tmp_path: Path) -
     assert len(resumed.job_ids) == 2
 
 
+def awaits_approval(li: Asker) -> bool:
+    return [job.state for job in li.fed.jobs(limit=1)] == [State.AWAITING_APPROVAL]
+
+
 def unapproved(tmp_path: Path, name: str) -> Path:
     folder = tmp_path / name
     shutil.copytree(APP, folder)
@@ -239,7 +242,7 @@ def test_code_waits_for_its_reviewers(live: Live, li: Asker, tmp_path: Path) -> 
     for name in "abc":
         approve_folder(live.directory(name), folder, "read it")
     run = Running(li, app=folder, rounds=1)
-    run.wait(lambda: li.fed.jobs(limit=1)[0].state is State.AWAITING_APPROVAL)
+    run.wait(lambda: awaits_approval(li))
     approvals = open_approvals(live.directory("d"))
     (waiting,) = approvals.waiting()
     assert waiting.name == "probe"
@@ -254,7 +257,7 @@ def test_code_that_a_node_rejects(live: Live, li: Asker, tmp_path: Path) -> None
     for name in "abc":
         approve_folder(live.directory(name), folder, "read it")
     run = Running(li, app=folder, rounds=1, min_nodes=4)
-    run.wait(lambda: li.fed.jobs(limit=1)[0].state is State.AWAITING_APPROVAL)
+    run.wait(lambda: awaits_approval(li))
     approvals = open_approvals(live.directory("d"))
     (waiting,) = approvals.waiting()
     approvals.give(waiting.digest, approved=False, reason="it sends too much")

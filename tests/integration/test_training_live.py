@@ -57,7 +57,9 @@ def li(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
         asker.close()
 
 
-def probe(li: Asker, *, suite: str = "stream", timeout_s: int = 20, **settings: object) -> TrainingResult:
+def probe(
+    li: Asker, *, suite: str = "stream", timeout_s: int = 20, **settings: object
+) -> TrainingResult:
     return li.fed.run(
         APP,
         table="heart",

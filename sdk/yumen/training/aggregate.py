@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from yumen_core.rpc.v1 import training_pb2
+from yumen_core.rpc.v1 import job_pb2, training_pb2
 from yumen_core.training.records import Action, Arrays, Metrics, Records, Values, to_proto
 
 from yumen.result import Exclusion
@@ -57,6 +57,9 @@ class TrainingJob(Rounds, Protocol):
     @property
     def excluded(self) -> tuple[Exclusion, ...]:
         """Who was asked and takes no part."""
+
+    def hear(self, tell: Callable[[job_pb2.JobStatus], None]) -> None:
+        """Tell of each state of a job until it runs: waits for approval can take days."""
 
     def complete(self) -> None:
         """The training is done: no run will follow."""

@@ -179,6 +179,7 @@ class Course:
 
     def _layers(self) -> Rounds:
         self._live = self._inner = self._factory()
+        self._live.hear(self._progress.update)
         if self._journal is not None:
             self._inner = JournalledRounds(self._live, self._journal)
         return ReportedRounds(self, self._heard, total=lambda: self._total, replayed=self._replayed)

@@ -279,7 +279,10 @@ class _Kept:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         jobs = self._journal.jobs
         if error is not None and jobs and next(self._journal.read(), None) is not None:
-            error.add_note(f"the finished rounds are kept: fed.resume('{jobs[-1]}') goes on")
+            job = jobs[-1]
+            error.add_note(
+                f"the finished rounds are kept: fed.resume('{job}') or `yumen resume {job}` goes on"
+            )
 
 
 def _plain(asked: TrainingRequest) -> dict[str, object]:

@@ -24,7 +24,7 @@ class RoundReport:
     `round` counts from 1 (0 for what comes before the first training); `metrics` are the weighted
     means over the nodes; `examples` and `nodes` stand behind them; `seconds` is its duration, 0
     for one that was read from a checkpoint; `left_s` the time left, where it can be told; `lost`
-    who dropped out (SPIFFE ids).
+    who dropped out (SPIFFE ids); `clipped` the nodes whose change was clipped to the norm.
     """
 
     round: int
@@ -36,6 +36,7 @@ class RoundReport:
     left_s: float | None = None
     replayed: bool = False
     lost: tuple[str, ...] = ()
+    clipped: int = 0
 
     def __str__(self) -> str:
         shown = [f"{name} {self.metrics[name]:.4g}" for name in _SHOWN if name in self.metrics]
@@ -91,6 +92,7 @@ class ReportedRounds:
             left_s=self._left(),
             replayed=replayed,
             lost=tuple(exclusion.node for exclusion in aggregate.lost),
+            clipped=aggregate.clipped,
         )
         self._on_report(report, aggregate)
         return aggregate

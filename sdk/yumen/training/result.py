@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SERVER = "server"
-_FACTS = ("examples", "nodes", "lost", "seconds")
+_FACTS = ("examples", "nodes", "clipped", "lost", "seconds")
 
 
 class TrainingResult:
@@ -69,8 +69,9 @@ class TrainingResult:
 
         Columns `train_loss`, `evaluate_accuracy` and so on are weighted means over the nodes,
         `server_...` what the strategy's own evaluation gave. `examples` and `nodes` stand behind
-        the round's training (or its evaluation, where it had none), `lost` counts the nodes that
-        dropped out, `seconds` is its duration.
+        the round's training (or its evaluation, where it had none), `clipped` counts the nodes
+        whose change was clipped to the norm, `lost` those that dropped out, `seconds` is its
+        duration.
         """
         import pandas as pd  # takes most of a second, and many callers never need it
 
@@ -171,6 +172,7 @@ class TrainingResult:
                 trained.add(report.round)
             if report.action is Action.TRAIN or report.round not in trained:
                 row["examples"], row["nodes"] = report.examples, report.nodes
+                row["clipped"] = report.clipped
         for number, lost in self.lost_nodes().items():
             rows[number]["lost"] = len(lost)
         for number, metrics in self.server_metrics.items():
@@ -213,6 +215,13 @@ class TrainingResult:
             yield f"{counted(len(self.excluded), 'node')} out: {out}"
         for number, lost in self.lost_nodes().items():
             yield f"lost in round {number}: {', '.join(short_name(uri) for uri in lost)}"
+        clipped = [number for number, row in self._rows.items() if row.get("clipped")]
+        if clipped:
+            most = int(max(self._rows[number]["clipped"] for number in clipped))
+            yield (
+                f"clipped to the norm in {counted(len(clipped), 'round')}, from round "
+                f"{clipped[0]}: {counted(most, 'node')} at most"
+            )
         yield from self.notes
         values = sum(int(array.size) for array in self.arrays.values())
         words = [counted(values, "value"), f"{self.elapsed_s:.2f} s"]

@@ -73,17 +73,11 @@ class TrainingTerms:
 class FederatedRounds:
     """The runs of one training; see `aggregate.Rounds`."""
 
-    def __init__(
-        self,
-        session: Session,
-        terms: TrainingTerms,
-        *,
-        tell: Callable[[job_pb2.JobStatus], None] | None = None,
-    ) -> None:
-        """`tell` hears of the job's states until it runs. Raises as `Session.ask` does."""
+    def __init__(self, session: Session, terms: TrainingTerms) -> None:
+        """Raises as `Session.ask` does."""
         self._session = session
         self._terms = terms
-        self._tell = tell or (lambda status: None)
+        self._tell: Callable[[job_pb2.JobStatus], None] = lambda status: None
         self._job: _Job | None = None
         self.job_ids: list[str] = []
         self.excluded: tuple[Exclusion, ...] = ()
@@ -96,6 +90,9 @@ class FederatedRounds:
     def participants(self) -> tuple[str, ...]:
         """Of the job once it runs; before that the nodes it will be put to."""
         return self._chosen if self._job is None else self._job.participants
+
+    def hear(self, tell: Callable[[job_pb2.JobStatus], None]) -> None:
+        self._tell = tell
 
     def check(self, tensors: Mapping[str, Values]) -> CheckReport:
         """Every party's decision on a training of a model of this shape, nothing computed."""

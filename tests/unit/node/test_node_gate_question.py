@@ -152,7 +152,7 @@ def sealed(site: Site, secret: bytes, job_id: str, node: str) -> bytes:
         ),
         (
             lambda s, spec: sealed(s, bytes(31), spec.job_id, s.uri),
-            ("sealed", "expected a job secret of 32 bytes, got another length"),
+            ("sealed", "expected a sealed secret of 32 bytes for the suite `bfv`, got 31"),
         ),
     ],
     ids=["another job", "another node", "taken from another node", "another key", "short", "31"],
