@@ -43,6 +43,7 @@ demo: $(RUN_STAMP) ## four hospitals, one coordinator, encrypted answers, on thi
 	$(BIN)/yumen demo
 
 test: setup ## unit and integration tests
+	@command -v bwrap >/dev/null || echo "bubblewrap is not installed: tests of approved code are skipped (apt-get install bubblewrap)"
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-long: setup ## everything, the slow runs too

@@ -204,6 +204,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
             caller = self._caller(context, Role.USER)
             active = self._open_interactive(request.job_id, caller)
             if request.run == len(active.job.runs):
+                self._scheduler.passed(request.job_id)
                 await self._summed(active, caller)  # after a restart the run before is done again
                 self._start_run(active, request, caller)
             self._check_present(active, request)

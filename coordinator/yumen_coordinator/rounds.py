@@ -40,7 +40,8 @@ class ActiveJob:
 
     Nothing in it is secret: the envelope is signed, the public key public, what nodes send is
     encrypted to the requester and masked besides, and a run's `inputs` are sealed to the nodes, as
-    is `payload`, what a training's input names and travels apart.
+    is `payload`, what a training's input names and travels apart. `passed` says that the requester
+    has had the present run's sum before a restart: its nodes have stored their parts of it.
     """
 
     job: Job
@@ -57,6 +58,7 @@ class ActiveJob:
     inputs: SignedInput | None = None
     inputs_envelope: SignedEnvelope | None = None
     payload: Payload | None = None
+    passed: bool = False
     received_bytes: int = 0
     unlogged: list[Entry] = field(default_factory=list)
     end_logged: bool = False
@@ -121,6 +123,7 @@ class ActiveJob:
         self.start_sum()
         self.supports.clear()
         self.inputs, self.inputs_envelope = inputs, envelope
+        self.passed = False
         if self.payload is None or self.payload.digest != inputs.apart:
             self.payload = None
         self.take_uploaded()
@@ -146,8 +149,10 @@ class ActiveJob:
 
     @property
     def waits_for_payload(self) -> bool:
-        """Whether the present run's input names bytes that are not here (after a restart)."""
-        return self.inputs is not None and bool(self.inputs.apart) and self.payload is None
+        """Whether the present run's input names bytes that are not here (after a restart), and
+        that its nodes may need."""
+        apart = self.inputs is not None and bool(self.inputs.apart)
+        return apart and self.payload is None and not self.passed
 
     def forget_partial(self, node: str) -> None:
         """Drop the pieces of a contribution whose stream broke; the node sends it again."""

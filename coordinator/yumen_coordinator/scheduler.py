@@ -308,8 +308,20 @@ class Scheduler:
         its nodes are asked again."""
         active = self._active[job_id]
         active.keep_uploaded(payload)
+        if active.waits_for_payload and active.take_uploaded():
+            self._ask_again(active)
+
+    def passed(self, job_id: str) -> None:
+        """The requester asks for the run after the present one, whose sum he has. Where it is done
+        again after a restart, its nodes send their stored parts without the input."""
+        active = self._active[job_id]
+        if active.waits_for_payload:
+            active.passed = True
+            self._ask_again(active)
+
+    def _ask_again(self, active: ActiveJob) -> None:
         job = active.job
-        if active.waits_for_payload and active.take_uploaded() and job.round is not None:
+        if job.round in (Round.SUPPORT, Round.SUM):
             done = Step.SUPPORTED if job.round is Round.SUPPORT else Step.CONTRIBUTED
             waiting = tuple(n for n in job.participants if job.steps[n] is not done)
             self._dispatch.start_round(active, job.round, waiting)

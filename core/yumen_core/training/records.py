@@ -149,9 +149,10 @@ def _scalar_to_proto(name: str, value: Scalar) -> training_pb2.Scalar:
 
 def _list_to_proto(name: str, values: Sequence[Any]) -> training_pb2.Scalar:
     kinds = {type(value) for value in values}
-    if kinds <= {int}:
+    small = all(-(1 << 63) <= value < 1 << 63 for value in values if isinstance(value, int))
+    if kinds <= {int} and small:
         return training_pb2.Scalar(name=name, integers=training_pb2.Integers(values=values))
-    if kinds <= {int, float}:
+    if float in kinds and kinds <= {int, float} and small:
         return training_pb2.Scalar(name=name, reals=training_pb2.Reals(values=values))
     if kinds == {str}:
         return training_pb2.Scalar(name=name, texts=training_pb2.Texts(values=values))
@@ -187,7 +188,12 @@ def _tensor(message: training_pb2.Tensor) -> Values:
     shape = tuple(message.shape)
     if math.prod(shape) * dtype.itemsize != len(message.data):
         raise _malformed("expected as many bytes as an array's type and shape say, got others")
-    values: Values = np.frombuffer(message.data, dtype=dtype).reshape(shape)
+    if dtype.kind == "b" and message.data.strip(b"\x00\x01"):
+        raise _malformed("expected true or false in an array of these, got another byte")
+    try:
+        values: Values = np.frombuffer(message.data, dtype=dtype).reshape(shape)
+    except (ValueError, OverflowError):  # sides beside a zero that are past numpy's range
+        raise _malformed("expected the sides of an array, got larger ones") from None
     return values
 
 

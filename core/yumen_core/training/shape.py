@@ -148,8 +148,10 @@ class UpdateShape:
         nodes, clipped, examples = numbers[:3]
         pairs = numbers[3 : 3 + 2 * len(self.metrics)]
         levels = numbers[3 + 2 * len(self.metrics) :]
-        if any(level % participants for level in levels) or not 0 <= nodes <= participants:
+        if any(level % participants for level in levels):
             raise PeerError("headroom", "expected one level of all participants, got several")
+        if clipped > nodes or (examples and not nodes) or max(pairs[1::2], default=0) > examples:
+            raise PeerError("headroom", "expected counts that fit together, got others")
         bounds = [_bound(level // participants) for level in levels]
         changes: dict[str, Values] = {}
         if self.tensors and examples:
@@ -199,16 +201,15 @@ def _level(change: Values, examples: int) -> int:
     largest *= examples
     if largest <= _bound(0):
         return 0
-    level = math.ceil(math.log(largest, 4)) - LOWEST_POWER
-    if largest > _bound(min(level, LEVELS - 1)):  # a logarithm a hair too low
-        level += 1
-    if level >= LEVELS:
+    if largest > _bound(LEVELS - 1):
         raise StateError(
             "training",
             f"expected changes times examples of at most {_bound(LEVELS - 1):g}, got a larger one",
             remedy="scale the inputs, or lower the learning rate",
         )
-    return level
+    fraction, exponent = math.frexp(largest)  # a logarithm can be a hair off
+    power_of_two = exponent - (fraction == 0.5)
+    return -(-power_of_two // 2) - LOWEST_POWER
 
 
 def _bound(level: int) -> float:

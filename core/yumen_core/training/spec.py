@@ -13,7 +13,13 @@ from yumen_core import canonical
 from yumen_core.canonical import Json
 from yumen_core.errors import CallError, PeerError
 from yumen_core.training.models.ready import ReadyModel
-from yumen_core.training.records import DTYPES, MAX_NAME_CHARS, MAX_TENSORS, Action
+from yumen_core.training.records import (
+    DTYPES,
+    MAX_DIMENSIONS,
+    MAX_NAME_CHARS,
+    MAX_TENSORS,
+    Action,
+)
 
 MAX_BYTES = 600_000
 MAX_SQL_BYTES = 100_000
@@ -91,8 +97,11 @@ class TrainingSpec:
                 f"expected a round's time from 1 to {MAX_ROUND_TIMEOUT_S} s, "
                 f"got `{self.round_timeout_s}`"
             )
-        if len(self.run_config or {}) > MAX_SETTINGS:
+        settings = (self.run_config or {}).values()
+        if len(settings) > MAX_SETTINGS:
             raise _bad(f"expected at most {MAX_SETTINGS} settings")
+        if not all(isinstance(value, bool | int | float | str) for value in settings):
+            raise _bad("expected settings that are numbers, texts, true or false")
         if len(self.to_bytes()) > MAX_BYTES:
             raise _bad(f"expected a training of at most {MAX_BYTES} bytes")
 
@@ -135,7 +144,12 @@ class TrainingSpec:
         if len(names) != len(self.arrays) or any(len(n) > MAX_NAME_CHARS for n in names):
             raise _bad(f"expected arrays of distinct names of at most {MAX_NAME_CHARS} characters")
         for tensor in self.arrays:
-            if tensor.dtype not in DTYPES or any(side < 0 for side in tensor.shape):
+            sides = tensor.shape
+            if (
+                tensor.dtype not in DTYPES
+                or len(sides) > MAX_DIMENSIONS
+                or not all(0 <= side <= MAX_VALUES for side in sides)
+            ):
                 raise _bad(f"expected an array of a known type and shape, got `{tensor.name}`")
         if self.values > MAX_VALUES:
             raise CallError(

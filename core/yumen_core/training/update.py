@@ -16,6 +16,8 @@ from yumen_core.training.records import Action, Arrays, Records, Values
 from yumen_core.training.shape import MAX_EXAMPLES, LocalUpdate
 from yumen_core.training.spec import TensorShape, TrainingSpec
 
+_PIECE = 1 << 16
+
 
 def checked_update(
     training: TrainingSpec,
@@ -128,16 +130,34 @@ def base_of(training: TrainingSpec, asked: Records) -> dict[str, Values]:
 
 
 def _clip(changes: dict[str, Values], limit: float) -> bool:
-    """Scale all changes to an L2 norm of `limit` where theirs is larger; whether it was."""
-    squares = sum(float(np.vdot(c, c)) if c.size else 0.0 for c in changes.values())
-    if not math.isfinite(squares):  # past float32's range
-        squares = sum(float(np.square(c, dtype=np.float64).sum()) for c in changes.values())
-    norm = math.sqrt(squares)
-    if norm <= limit:
+    """Scale all changes to an L2 norm of `limit` where theirs is larger; whether it was.
+
+    The norm is found in float64 and in units of the largest change, so that no square leaves it.
+    """
+    largest = max((_largest(change) for change in changes.values()), default=0.0)
+    if not largest:
+        return False
+    norm = math.sqrt(math.fsum(_squares(change, largest) for change in changes.values()))
+    if norm <= limit / largest:
         return False
     for change in changes.values():
-        change *= limit / norm if math.isfinite(norm) else 0.0
+        change *= limit / largest / norm
     return True
+
+
+def _largest(change: Values) -> float:
+    return max(float(change.max()), -float(change.min())) if change.size else 0.0
+
+
+def _squares(change: Values, unit: float) -> float:
+    """The sum of squares in this unit, a piece at a time: of millions of values no second copy is
+    made, and none is lost beside a large sum."""
+    flat = change.reshape(-1)
+    pieces = (
+        flat[start : start + _PIECE].astype(np.float64) / unit
+        for start in range(0, flat.size, _PIECE)
+    )
+    return math.fsum(float(np.vdot(piece, piece)) for piece in pieces)
 
 
 def _wrong(message: str) -> StateError:

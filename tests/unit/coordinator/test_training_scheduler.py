@@ -16,9 +16,11 @@ from yumen_core.identity.membership import Membership
 from yumen_core.jobs.machine import Limits, Round, State, Step, Tick
 from yumen_core.log import Act
 from yumen_core.securesum.suite import Suite
+from yumen_core.training.records import Action
 
 Scenario = Callable[[Hub, Job, list[str]], Coroutine[Any, Any, None]]
 Train = Callable[..., None]
+MODEL = b"a sealed model " * 4
 LIMITS = Limits(decision_ms=15_000, round_ms=120_000, approval_ms=3_600_000)
 
 
@@ -200,7 +202,7 @@ def test_runs_come_in_any_order_each_as_often_as_the_job_says(train: Train) -> N
         assert hub.state(job) == (State.SUCCEEDED, "")
         assert hub.outcome(job)[1] == b""
 
-    train(scenario, runs={"train": 2, "evaluate": 2})
+    train(scenario, runs={Action.TRAIN: 2, Action.EVALUATE: 2})
 
 
 def test_a_part_of_another_run_does_not_count(train: Train) -> None:
@@ -492,7 +494,7 @@ def test_a_restart_before_the_first_input(train: Train) -> None:
 def test_a_restart_in_a_run_waits_for_its_input(train: Train, step: Round) -> None:
     async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
         active = begun(hub, job, names)
-        hub.next_run(job, 0, b"model")
+        hub.next_run(job, 0, MODEL)
         if step is not Round.SUPPORT:
             hub.support(job, *names)
         if step is Round.INPUT:
@@ -503,14 +505,52 @@ def test_a_restart_in_a_run_waits_for_its_input(train: Train, step: Round) -> No
         active = again(hub, job)
         assert (active.job.round, active.waits_for_payload) == (Round.SUPPORT, True)
         assert [hub.sent(name) for name in names] == [["proposal"]] * 4
-        hub.scheduler.uploaded(job.spec.job_id, Payload.of(b"other"))
+        hub.scheduler.uploaded(job.spec.job_id, Payload.of(MODEL[1:]))
         assert hub.sent(names[0]) == []
-        hub.scheduler.uploaded(job.spec.job_id, Payload.of(b"model"))
+        hub.scheduler.uploaded(job.spec.job_id, Payload.of(MODEL))
         assert [hub.sent(name) for name in names] == [["input", "support"]] * 4
         hub.support(job, *names)
         hub.contribute(job, *names)
         assert active.job.round is Round.INPUT
         assert active.inputs is not None
+
+    train(scenario)
+
+
+def test_after_a_restart_a_requester_who_is_past_the_run_need_not_bring_its_input_again(
+    train: Train,
+) -> None:
+    """He has its sum, so its nodes have stored their parts and send them again as they were."""
+
+    async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
+        begun(hub, job, names)
+        whole_run(hub, job, names, 0)
+        hub.restart()
+        hub.connect(*names[:3])
+        active = again(hub, job)
+        hub.scheduler.uploaded(job.spec.job_id, Payload.of(MODEL))  # of the run to come
+        hub.scheduler.passed(job.spec.job_id)
+        assert [hub.sent(name) for name in names[:3]] == [["proposal", "support"]] * 3
+        hub.connect(names[3])
+        assert hub.sent(names[3]) == ["proposal", "support"]
+        hub.support(job, *names)
+        hub.contribute(job, *names)
+        assert active.job.round is Round.INPUT
+        hub.next_run(job, 1, MODEL, upload=False)
+        assert not active.passed
+        assert hub.sent(names[0]) == ["sum", "input", "support"]
+
+    train(scenario)
+
+
+def test_nobody_is_asked_without_the_input_otherwise(train: Train) -> None:
+    async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
+        active = begun(hub, job, names)
+        hub.scheduler.passed(job.spec.job_id)
+        whole_run(hub, job, names, 0)
+        hub.scheduler.passed(job.spec.job_id)
+        assert not active.passed
+        assert active.job.round is Round.INPUT
 
     train(scenario)
 
