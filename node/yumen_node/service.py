@@ -211,7 +211,10 @@ class Node:
 
     def _record_sandbox(self, job_id: str, what: str, detail: Mapping[str, Json]) -> None:
         """What a training's code was kept from, in the node's log."""
-        self._log.record(Act.SANDBOX, subject={"job": job_id}, detail={"what": what, **detail})
+        told: dict[str, Value] = {"what": what}
+        for name, value in detail.items():
+            told[name] = value if isinstance(value, int | str) else str(value)
+        self._log.record(Act.SANDBOX, subject={"job": job_id}, detail=told)
 
     async def run(self) -> None:
         await self._link.run()

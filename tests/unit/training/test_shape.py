@@ -225,9 +225,7 @@ def test_two_thousand_tensors(suite: Suite) -> None:
     shape = shape_of(layout, suite, 5)
     random = np.random.default_rng(3)
     updates = [
-        LocalUpdate(
-            n, {t.name: random.normal(size=t.shape).astype(np.float32) for t in layout}, {}
-        )
+        LocalUpdate(n, {t.name: random.normal(size=t.shape).astype(np.float32) for t in layout}, {})
         for n in (10, 20, 30)
     ]
     found = shape.decode(added(shape, updates), 3)
