@@ -23,6 +23,7 @@ from yumen_core.log.entry import Value
 from yumen_core.policy import PolicyBundle, install_policies
 from yumen_core.securesum.parallel import EncryptionPool
 
+from yumen_node.allocation import keep_freed_memory
 from yumen_node.approvals import Approvals
 from yumen_node.config import FILE_NAME, NodeConfig, load_config
 from yumen_node.datasets import Dataset, TableDeclaration, load_declaration
@@ -108,6 +109,7 @@ async def serve(
     `ready` is called with the coordinator's identity at each welcome. Raises `StateError`; a log
     that can no longer be written ends the process.
     """
+    keep_freed_memory()
     alarm = LogAlarm()
     node = Node(directory, clock or SystemClock(), alarm, on_connected=ready)
     try:
