@@ -220,7 +220,11 @@ class Scheduler:
             self.apply(decision.job_id, machine.NodeDenied(node, decision.denials))
 
     def awaits(self, node: str, job_id: str) -> None:
-        """A node decides once its people have reviewed the job's code."""
+        """A node decides once its people have reviewed the job's code. Where there is none to
+        review, it would only hold the job."""
+        active = self._active.get(job_id)
+        if active is None or not active.bundle:
+            return
         self.apply(job_id, machine.NodeAwaits(node))
 
     def supported(self, node: str, job_id: str, run: int, envelope: SignedEnvelope) -> None:

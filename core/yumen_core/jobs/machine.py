@@ -92,6 +92,8 @@ __all__ = [
 ]
 
 MAX_REASON_CHARS = 500  # of what one node says; the whole is in its signed decision
+_GONE = "its connection was lost and did not come back"
+_LATE = "its part of the round did not come in time"
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,8 @@ def advance(
             if job.steps[node] is Step.CONTRIBUTED and not job.interactive:
                 return job, ()  # nothing more is needed of it
             if job.training:
-                return _without(job, (node,), now_ms, limits)
-            return _lost(job, (node,), "its connection was lost and did not come back")
+                return _without(job, (node,), _GONE, now_ms, limits)
+            return _lost(job, (node,), _GONE)
         case _:
             return job, ()
 
@@ -345,19 +347,19 @@ def _on_time(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, 
         and not (job.round is Round.SUPPORT and job.steps[n] is Step.SUPPORTED)
     )
     if job.training and job.round is Round.SUPPORT:
-        return _without(job, waiting, now_ms, limits)
-    return _lost(job, waiting, "its part of the round did not come in time")
+        return _without(job, waiting, _LATE, now_ms, limits)
+    return _lost(job, waiting, _LATE)
 
 
 def _without(
-    job: Job, nodes: tuple[str, ...], now_ms: int, limits: Limits
+    job: Job, nodes: tuple[str, ...], why: str, now_ms: int, limits: Limits
 ) -> tuple[Job, tuple[Effect, ...]]:
     """A training without `nodes`: its present run has no sum, the next is for the other nodes."""
     if job.round is not Round.SUPPORT:
         return job, ()  # nothing is asked of them now, or the sum waits for them to the deadline
     left = tuple(node for node in job.participants if node not in nodes)
     if len(left) < job.min_nodes:
-        return _lost(job, nodes, "its part of the round did not come in time")
+        return _lost(job, nodes, why)
     deadline = min(now_ms + _round_ms(job, limits), job.expires_at_ms)
     job = replace(
         job,

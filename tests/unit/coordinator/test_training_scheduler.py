@@ -288,8 +288,10 @@ def test_a_node_lost_where_too_few_would_be_left(train: Train) -> None:
         hub.next_run(job, 0)
         hub.disconnect(names[2])
         await asyncio.sleep(0.05)
-        assert hub.state(job)[0] is State.NODE_LOST
-        assert hub.state(job)[1].endswith(f"(at {names[2]})")
+        assert hub.state(job) == (
+            State.NODE_LOST,
+            f"its connection was lost and did not come back (at {names[2]})",
+        )
 
     train(scenario, min_nodes=4, grace_s=0.02)
 
@@ -363,7 +365,7 @@ def test_a_dropped_node_cannot_fail_it(train: Train) -> None:
 def test_approvals_are_awaited_and_then_decide(train: Train) -> None:
     async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
         hub.connect()
-        active = hub.submit(job)
+        active = hub.submit(job, bundle=b"code")
         hub.accept(job, *names[:2])
         hub.await_review(job, *names[2:])
         assert hub.state(job)[0] is State.AWAITING_APPROVAL
@@ -390,7 +392,7 @@ def test_a_node_may_decide_while_others_are_silent(train: Train) -> None:
 
     async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
         hub.connect()
-        active = hub.submit(job)
+        active = hub.submit(job, bundle=b"code")
         hub.await_review(job, names[0])
         hub.accept(job, names[0])
         assert steps(active)[names[0]] is Step.ACCEPTED
@@ -403,7 +405,7 @@ def test_a_node_may_decide_while_others_are_silent(train: Train) -> None:
 def test_a_rejection_by_reviewers(train: Train) -> None:
     async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
         hub.connect()
-        hub.submit(job)
+        hub.submit(job, bundle=b"code")
         hub.accept(job, *names[:2])
         hub.await_review(job, *names[2:])
         hub.deny(job, names[2], "the code `hearts` was rejected: it prints rows")
@@ -420,7 +422,7 @@ def test_a_rejection_by_reviewers(train: Train) -> None:
 def test_reviewers_who_never_come(train: Train, federation: Federation) -> None:
     async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
         hub.connect()
-        hub.submit(job)
+        hub.submit(job, bundle=b"code")
         hub.accept(job, *names[:3])
         hub.await_review(job, names[3])
         federation.clock.advance(500_000)
@@ -436,7 +438,7 @@ def test_reviewers_who_never_come(train: Train, federation: Federation) -> None:
 def test_a_node_whose_people_review_may_go_away_and_come_back(train: Train) -> None:
     async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
         hub.connect()
-        active = hub.submit(job)
+        active = hub.submit(job, bundle=b"code")
         hub.accept(job, *names[:3])
         hub.await_review(job, names[3])
         hub.disconnect(names[3])
@@ -469,6 +471,20 @@ def test_a_restart_while_people_review(train: Train) -> None:
         hub.accept(job, *names)
         assert active.job.participants == tuple(names)
         assert set(active.decisions) == set(names)
+
+    train(scenario)
+
+
+def test_a_job_without_code_waits_for_nobodys_people(train: Train) -> None:
+    """A node could hold it for a day otherwise."""
+
+    async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
+        hub.connect()
+        active = hub.submit(job)
+        hub.await_review(job, *names)
+        assert steps(active) == dict.fromkeys(names, Step.ASKED)
+        hub.await_review(job, "spiffe://gansu.example/org/stranger/node/heart")
+        hub.scheduler.awaits(names[0], "0199b2f4-1111-7abc-8def-000000000001")
 
     train(scenario)
 

@@ -1,22 +1,28 @@
 """The life of a job under events in any order, at any time, with restarts between them."""
 
-from builders.jobs import EXPIRES, LIMITS, NODES, denial, new_job
+from builders.jobs import EXPIRES, LIMITS, NODES, denial, new_job, new_training
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from yumen_core.jobs.machine import (
+    UNDECIDED,
     Admitted,
     Cancelled,
+    Completed,
+    Drop,
     Effect,
     Event,
     Finish,
     Job,
+    NextRun,
     NodeAbsent,
     NodeAccepted,
+    NodeAwaits,
     NodeDenied,
     NodeFailed,
     Propose,
     Refused,
+    Release,
     Round,
     RoundDone,
     StartRound,
@@ -170,3 +176,171 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(max_examples=200, stateful_step_count=20, deadline=None)
 test_any_order = AnyOrder.TestCase
+
+
+class TrainingInAnyOrder(RuleBasedStateMachine):
+    """The same of a training, whose set may shrink, under requesters who go on as they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ms = 0
+        self.job = new_training()
+        self.ended: Job | None = None
+        self.accepted: set[str] = set()
+        self.shares: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self.summed: dict[int, tuple[str, ...]] = {}
+
+    @initialize(min_nodes=st.integers(2, 4), stage=st.integers(0, 3))
+    def begin(self, min_nodes: int, stage: int) -> None:
+        self.job = new_training(min_nodes, round_ms=100 if stage % 2 else 0)
+        if stage > 0:
+            self.feed(Admitted())
+        if stage > 1:
+            self.all_decide()
+        if stage > 2:
+            self.next_run("train", True)
+
+    def feed(self, event: Event) -> None:
+        before = self.job
+        self.job, effects = advance(before, event, now_ms=self.now_ms, limits=LIMITS)
+        assert (Finish() in effects) == (self.job.state.ended and not before.state.ended)
+        assert len(effects) <= 1  # so no effect can speak of a state that another has left
+        if before.participants:
+            assert set(self.job.participants) <= set(before.participants)  # never grows
+        shrunk = before.participants and self.job.participants != before.participants
+        assert bool(shrunk) == any(isinstance(effect, Drop) for effect in effects)
+        if shrunk:
+            self.check_drop(before, effects)
+        for effect in effects:
+            self.check(before, effect)
+
+    def check_drop(self, before: Job, effects: tuple[Effect, ...]) -> None:
+        assert before.round is Round.SUPPORT  # nobody was asked for the sum of this run
+        lost = set(before.participants) - set(self.job.participants)
+        assert effects == (Drop(self.job.lost),)
+        assert set(self.job.lost) == lost
+        assert len(self.job.participants) >= self.job.min_nodes
+        assert self.job.round is Round.INPUT
+
+    def check(self, before: Job, effect: Effect) -> None:
+        run = (self.job.run, self.job.participants)
+        match effect:
+            case StartRound(Round.SUPPORT, participants, nodes):
+                assert isinstance(before.round, Round)
+                assert participants == nodes == self.job.participants
+                assert self.job.run == len(before.runs)  # each run begins once
+            case StartRound(Round.SUM, participants, nodes):
+                assert participants == nodes == before.participants
+                assert all(self.shares.get(node) == run for node in participants)
+                # Also over restarts a run is summed over one set.
+                assert self.summed.setdefault(self.job.run, participants) == participants
+            case StartRound():
+                raise AssertionError("an input is not asked of nodes")
+            case Release():
+                assert self.summed[self.job.run] == self.job.participants
+                assert set(self.job.at(Step.CONTRIBUTED)) >= set(self.job.participants)
+
+    @rule()
+    def admit(self) -> None:
+        self.feed(Admitted())
+
+    @rule(node=nodes, kind=st.sampled_from([NodeAccepted, NodeAwaits, NodeAccepted]))
+    def answer(self, node: str, kind: type[NodeAccepted] | type[NodeAwaits]) -> None:
+        open_step = self.job.steps.get(node) in (Step.ASKED, Step.AWAITING)
+        if kind is NodeAccepted and open_step and self.job.state in UNDECIDED:
+            self.accepted.add(node)
+        self.feed(kind(node))
+
+    @precondition(lambda self: self.job.state in UNDECIDED)
+    @rule()
+    def all_decide(self) -> None:
+        for node in NODES:
+            self.answer(node, NodeAccepted)
+
+    @rule(node=nodes)
+    def deny(self, node: str) -> None:
+        self.feed(NodeDenied(node, (denial(node),)))
+
+    @rule(name=st.sampled_from(["train", "evaluate"]), support=st.just(True))
+    def next_run(self, name: str, support: bool) -> None:
+        self.feed(NextRun(name, support))
+
+    @rule(node=nodes, round_=st.sampled_from(Round))
+    def part(self, node: str, round_: Round) -> None:
+        if round_ is Round.SUPPORT and self.job.round is Round.SUPPORT:
+            self.shares[node] = (self.job.run, self.job.participants)
+        self.feed(RoundDone(node, round_))
+
+    @precondition(lambda self: self.job.round in (Round.SUPPORT, Round.SUM))
+    @rule(but=nodes)
+    def nearly_all_parts(self, but: str) -> None:
+        round_ = self.job.round
+        assert round_ is not None
+        for node in self.job.participants:
+            if node != but:
+                self.part(node, round_)
+
+    @rule(node=nodes)
+    def lose(self, node: str) -> None:
+        self.feed(NodeAbsent(node))
+
+    @rule(
+        event=st.one_of(
+            st.builds(NodeFailed, nodes, st.just("no")),
+            st.builds(Cancelled, st.just("li")),
+            st.just(Completed()),
+        ),
+        chance=st.integers(0, 9),
+    )
+    def end(self, event: Event, chance: int) -> None:
+        if chance == 0:
+            self.feed(event)
+
+    @rule(ms=st.sampled_from((0, 1, 15, 99, 100, 120)))
+    def time_passes(self, ms: int) -> None:
+        self.now_ms += ms
+        self.feed(Tick())
+
+    @rule()
+    def restart(self) -> None:
+        before = self.job
+        self.job = restarted(before, now_ms=self.now_ms, limits=LIMITS)
+        assert self.job.participants == before.participants
+        assert self.job.runs == before.runs
+        self.shares.clear()  # in memory only
+
+    @invariant()
+    def an_ended_job_never_changes(self) -> None:
+        if self.ended is not None:
+            assert self.job is self.ended
+        elif self.job.state.ended:
+            self.ended = self.job
+
+    @invariant()
+    def participants_said_yes_and_are_enough(self) -> None:
+        assert set(self.job.participants) <= self.accepted
+        if self.job.participants:
+            assert len(self.job.participants) >= self.job.min_nodes
+            assert self.job.participants == tuple(sorted(self.job.participants))
+
+    @invariant()
+    def a_lost_node_is_out(self) -> None:
+        if not self.job.state.ended:
+            assert not set(self.job.at(Step.LOST)) & set(self.job.participants)
+            assert set(self.job.lost) <= set(self.job.at(Step.LOST))
+
+    @invariant()
+    def time_ends_it(self) -> None:
+        job, now_ms = self.job, self.now_ms
+        for _ in range(5):
+            if job.state.ended:
+                return
+            now_ms = max(now_ms, min(job.deadline_ms or EXPIRES, EXPIRES))
+            job, _ = advance(job, Tick(), now_ms=now_ms, limits=LIMITS)
+        raise AssertionError(f"still {job.state} after every deadline")
+
+
+TrainingInAnyOrder.TestCase.settings = settings(
+    max_examples=200, stateful_step_count=25, deadline=None
+)
+test_trainings_in_any_order = TrainingInAnyOrder.TestCase

@@ -51,7 +51,7 @@ shapes = arrays_of.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 def test_a_tensor_comes_back_bit_by_bit(values: Any, order: str, fortran: bool) -> None:
     sent = values.astype(values.dtype.newbyteorder(order))
     if fortran:
-        sent = np.asfortranarray(sent)
+        sent = np.array(sent, order="F")
     (found,) = back({"a": Arrays({"t": sent})}).values()
     assert isinstance(found, Arrays)
     got = found.tensors["t"]
@@ -157,9 +157,7 @@ def tensor(
     return training_pb2.Tensor(name=name, dtype=dtype, shape=shape, data=data)
 
 
-def values(
-    *scalars: training_pb2.Scalar, kind: int = training_pb2.RECORD_KIND_CONFIG
-) -> Message:
+def values(*scalars: training_pb2.Scalar, kind: int = training_pb2.RECORD_KIND_CONFIG) -> Message:
     return Message(key=KEY, kind=kind, scalars=scalars)  # type: ignore[arg-type]
 
 

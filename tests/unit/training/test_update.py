@@ -24,9 +24,7 @@ NEW = {"w": np.full((2, 3), 1.5, np.float32), "b": np.array(1.0)}
 ASKED: dict[str, Record] = {"arrays": Arrays(BASE), "config": Config({"lr": 0.1})}
 
 
-def answer(
-    tensors: dict[str, Values] | None = None, **metrics: Any
-) -> dict[str, Record]:
+def answer(tensors: dict[str, Values] | None = None, **metrics: Any) -> dict[str, Record]:
     found = {"num-examples": 10, "loss": 0.5, **metrics}
     kept = {name: value for name, value in found.items() if value is not None}
     return {"arrays": Arrays(NEW if tensors is None else tensors), "metrics": Metrics(kept)}
@@ -109,8 +107,14 @@ WEIGHT_WRONG = f"expected `num-examples` from 0 to {MAX_EXAMPLES}, a whole numbe
 
 @pytest.mark.parametrize("value", [None, True, SECRET, b"10", [10], [10.0], ["10"]])
 def test_no_single_number_for_a_weight(value: Any) -> None:
-    assert refusal({"arrays": Arrays(NEW), "config": Config({"num-examples": value})}
-                   if value is not None else answer(**{"num-examples": None})) == WEIGHT_MISSING
+    assert (
+        refusal(
+            {"arrays": Arrays(NEW), "config": Config({"num-examples": value})}
+            if value is not None
+            else answer(**{"num-examples": None})
+        )
+        == WEIGHT_MISSING
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What `benchmarks/training.py` starts beside itself: an app, Flower's own engine, a plain node."""

@@ -1,0 +1,1 @@
+"""An app without work, to time what is around it."""
