@@ -37,9 +37,7 @@ def fed() -> Iterator[Federation]:
         ("legacy_iris", "stream", "evaluate_accuracy"),
     ],
 )
-def test_an_app_of_flowers_kind(
-    fed: Federation, app: str, suite: str, accuracy: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_app_of_flowers_kind(fed: Federation, app: str, suite: str, accuracy: str) -> None:
     """A PyTorch app and a scikit-learn app of messages, and one of NumPyClient and `server_fn`."""
     result = fed.run(APPS / app, table="iris", columns=COLUMNS, purpose="research", suite=suite)
     assert result.metrics[accuracy].iloc[-1] > 0.8
@@ -79,4 +77,11 @@ def test_digits_is_as_good_as_pooled_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = printed("digits/train.py", monkeypatch, capsys)
-    print(out)
+    assert "1341 training rows, 456 test rows" in out
+    apart, pooled = (
+        float(line.split()[-1].removesuffix("%"))
+        for line in out.splitlines()
+        if line.startswith(("five offices", "pooled rows"))
+    )
+    assert pooled > 97
+    assert abs(apart - pooled) <= 1  # point
