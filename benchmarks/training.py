@@ -285,7 +285,9 @@ def main() -> None:
             command = [sys.executable, __file__, *sys.argv[1:], "--part", part]
             subprocess.run(command, check=True)
         return
-    logging.getLogger("flwr").setLevel(logging.ERROR)
+    import flwr.common.logger  # sets its level itself
+
+    logging.getLogger(flwr.common.logger.LOGGER_NAME).setLevel(logging.ERROR)
     console = Console(width=100)
     PARTS[options.part](options, console)
     load = ", ".join(f"{average:.1f}" for average in os.getloadavg())

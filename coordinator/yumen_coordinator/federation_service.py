@@ -15,12 +15,13 @@ from yumen_core.jobs.code import check_code
 from yumen_core.jobs.inputs import open_signed_input
 from yumen_core.jobs.job_id import check_job_id
 from yumen_core.jobs.machine import Admitted, Refused, Round
+from yumen_core.jobs.runs import Runs
 from yumen_core.jobs.spec import JobSpec, read_stored_spec
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import Context, peer_identity
 from yumen_core.rpc.v1 import envelope_pb2, federation_pb2, federation_pb2_grpc, job_pb2
 from yumen_core.securesum import BfvPublicKey
-from yumen_core.securesum.suite import Suite
+from yumen_core.securesum.suite import Suite, sum_bytes
 
 from yumen_coordinator.checks import Checks
 from yumen_coordinator.config import CoordinatorConfig
@@ -147,6 +148,11 @@ class FederationService(federation_pb2_grpc.FederationServicer):
                 ),
                 decision=ruling.envelope.to_proto(),
             )
+        try:
+            self._check_size(spec, ruling.question.runs)
+        except PeerError as error:
+            self._gate.refuse(error, caller, spec.job_id)
+            raise
         self._scheduler.submit(
             opened,
             envelope,
@@ -345,6 +351,16 @@ class FederationService(federation_pb2_grpc.FederationServicer):
                 "payload_too_large",
                 f"expected at most {self._config.max_open_jobs} open jobs, got one more",
                 remedy="try again later",
+            )
+
+    def _check_size(self, spec: JobSpec, runs: Runs) -> None:
+        """No sum of the job is larger than this coordinator takes: said before anybody works."""
+        most = max(sum_bytes(spec.suite, shape.answer.slots) for shape in runs.shapes)
+        if most > self._config.max_sum_bytes:
+            raise PeerError(
+                "payload_too_large",
+                f"expected sums of at most {self._config.max_sum_bytes} bytes, got {most}",
+                remedy="train a smaller model, in suite `stream` for a third of the bytes",
             )
 
     def _job_of(self, job_id: str, caller: Identity, *, owner_only: bool = False) -> StoredJob:

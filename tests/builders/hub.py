@@ -312,6 +312,7 @@ class Hospital:
                 ruling = self.site.decide(frame.proposal)
                 if ruling.job is not None:
                     self.jobs[ruling.job_id] = ruling.job
+                assert ruling.envelope is not None
                 decision = parse_decision(ruling.envelope.payload, signer=Identity.parse(name))
                 hub.scheduler.decided(name, decision, ruling.envelope)
             case "round" if frame.round.round == job_pb2.ROUND_SUPPORT:

@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from yumen_core.disclosure.rules import Flags
-from yumen_core.errors import PeerError, StateError
+from yumen_core.errors import CallError, PeerError, StateError
 from yumen_core.securesum.codec import IntegerCodec
 from yumen_core.securesum.contribution import total_slots
 from yumen_core.securesum.lanes import LanesCodec
@@ -76,8 +76,20 @@ class UpdateShape:
 
     @classmethod
     def of(cls, training: TrainingSpec, action: Action, suite: Suite, nodes: int) -> UpdateShape:
+        """The form for a signed training. Raises `CallError` (`payload_too_large`) for a model that
+        has no room in a sum of this suite."""
         tensors = training.arrays if action is Action.TRAIN else ()
-        return cls(tensors, training.metrics, suite, nodes)
+        shape = cls(tensors, training.metrics, suite, nodes)
+        try:
+            _ = shape.slots
+        except CallError:
+            raise CallError(
+                "payload_too_large",
+                f"expected a model that fits one secure sum in suite `{suite}`, "
+                f"got one of {training.values} values",
+                remedy="use suite `stream`, which holds more, or train a smaller model",
+            ) from None
+        return shape
 
     @property
     def cells(self) -> int:

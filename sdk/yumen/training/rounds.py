@@ -144,6 +144,8 @@ class FederatedRounds:
         self.complete()
         training = self._spec(layout, weight)
         asked = self._ask(training)
+        for named in training.runs:
+            UpdateShape.of(training, named, self._terms.suite, len(self._chosen))
         timeout_s = self._terms.terms.timeout_s
         bundle = b"" if self._terms.bundle is None else self._terms.bundle.to_bytes()
         submission = self._session.prepared(asked, timeout_s, bundle)

@@ -46,7 +46,8 @@ def play(
     events: Sequence[Timed], *, min_nodes: int = 3, job: Job | None = None
 ) -> tuple[Job, list[Effect]]:
     """The job after `events`, each at its own time (0 where none is given), and all effects."""
-    job, seen = job or new_training(min_nodes), []
+    seen: list[Effect] = []
+    job = job or new_training(min_nodes)
     for item in events:
         now_ms, event = item if isinstance(item, tuple) else (0, item)
         job, effects = advance(job, event, now_ms=now_ms, limits=LIMITS)

@@ -1,7 +1,8 @@
-"""The runs of a training in a node's memory: one sum each, one set at a time, and the pad counter."""
+"""A training's runs in a node's memory: one sum each, one set at a time, and the pad counter."""
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,7 @@ def test_whatever_is_asked_no_two_sums_tell_a_difference(
         (sums if step is Round.SUM else supported).append((run, participants))
     state.close()
     assert [run for run, _ in sums] == sorted({run for run, _ in sums})
-    for (_, before), (run, after) in zip(sums, sums[1:], strict=False):
+    for (_, before), (run, after) in pairwise(sums):
         assert set(after) <= set(before)
         if after != before:  # a run of the larger set lay between, which ended without a sum
             assert any(b < run and set(after) < set(s) for b, s in supported)

@@ -305,8 +305,7 @@ def test_any_change_of_a_byte_is_another_training_or_none(data: st.DataObject) -
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     try:
         found = parse_training(bytes(raw))
-    except PeerError as error:
-        assert error.code == "job_spec"
+    except PeerError:
         return
     assert found.to_bytes() == bytes(raw)
 

@@ -30,6 +30,11 @@ def answer(tensors: dict[str, Values] | None = None, **metrics: Any) -> dict[str
     return {"arrays": Arrays(NEW if tensors is None else tensors), "metrics": Metrics(kept)}
 
 
+def weighing(value: Any) -> dict[str, Record]:
+    more: dict[str, Any] = {"num-examples": value}
+    return answer(None, **more)
+
+
 def check(
     answered: dict[str, Record],
     *,
@@ -69,7 +74,7 @@ def test_no_arrays_leave_but_those_of_train(action: Action) -> None:
 
 
 def test_what_the_job_does_not_name_stays_here() -> None:
-    found = check(answer(**{SECRET: 1.0, "accuracy": 0.9}))
+    found = check(answer(accuracy=0.9, patient=1.0))
     assert found.metrics == {"loss": 0.5}
     assert check(answer(loss=None)).metrics == {}
     assert check(answer(loss=[0.5])).metrics == {}
@@ -111,7 +116,7 @@ def test_no_single_number_for_a_weight(value: Any) -> None:
         refusal(
             {"arrays": Arrays(NEW), "config": Config({"num-examples": value})}
             if value is not None
-            else answer(**{"num-examples": None})
+            else weighing(None)
         )
         == WEIGHT_MISSING
     )
@@ -122,13 +127,13 @@ def test_no_single_number_for_a_weight(value: Any) -> None:
     [-1, -1.0, 0.5, 1e-300, math.nan, math.inf, -math.inf, 1e300, MAX_EXAMPLES + 1, 1 << 62],
 )
 def test_a_weight_out_of_range(value: float) -> None:
-    assert refusal(answer(**{"num-examples": value})) == WEIGHT_WRONG
-    assert refusal(answer(**{"num-examples": value}), action=Action.QUERY) == WEIGHT_WRONG
+    assert refusal(weighing(value)) == WEIGHT_WRONG
+    assert refusal(weighing(value), action=Action.QUERY) == WEIGHT_WRONG
 
 
 @pytest.mark.parametrize("value", [0, -0.0, 10.0, MAX_EXAMPLES, float(MAX_EXAMPLES)])
 def test_a_weight_in_range(value: float) -> None:
-    found = check(answer(**{"num-examples": value})).examples
+    found = check(weighing(value)).examples
     assert (found, type(found)) == (int(value), int)
 
 
