@@ -29,7 +29,7 @@ from yumen_core.secret import Secret
 from yumen_core.securesum import FixedPointCodec, MaskKey, Slots, Suite, adder, binding
 from yumen_core.securesum.bfv import BfvKeyPair, encrypt
 from yumen_core.securesum.check import weighted_sum
-from yumen_core.securesum.contribution import contribute, masked, open_sum, total_slots
+from yumen_core.securesum.contribution import contribute, masked, open_sum
 from yumen_core.securesum.keystream import combine_words
 from yumen_core.securesum.masks import net_mask, word_streams
 from yumen_core.securesum.parallel import EncryptionPool

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 from yumen_core.securesum import check, words
-from yumen_core.securesum.contribution import total_slots
 from yumen_core.securesum.modulus import Slots
+from yumen_core.securesum.suite import total_slots
 
 PROGRAM = (sys.executable, "-P", __file__)
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from yumen_core.securesum.codec import IntegerCodec
-from yumen_core.securesum.contribution import total_slots
 from yumen_core.securesum.modulus import Slots
+from yumen_core.securesum.suite import total_slots
 from yumen_core.sql import Plan
 from yumen_core.statistics.layout import Layout
 

@@ -22,7 +22,6 @@ from yumen_core.securesum import check, ciphertext, keystream, words
 from yumen_core.securesum.bfv import BfvKeyPair, encrypt
 from yumen_core.securesum.masks import MaskKey, add_net_mask, net_tag_mask, word_streams
 from yumen_core.securesum.modulus import (
-    MAX_SLOTS,
     MIN_CONTRIBUTIONS,
     Slots,
     check_contributions,
@@ -32,22 +31,7 @@ from yumen_core.securesum.modulus import (
 from yumen_core.securesum.pads import pad_stream
 from yumen_core.securesum.parallel import EncryptionPool
 from yumen_core.securesum.public_key import BfvPublicKey
-from yumen_core.securesum.suite import Suite, sum_bytes
-
-_OVERHEAD = 1 + check.TAG_SLOTS
-MAX_PAYLOAD_SLOTS = MAX_SLOTS - _OVERHEAD
-
-
-def total_slots(payload_slots: int) -> int:
-    """The slots of a contribution with this payload: what an adder must be made for.
-
-    Raises `CallError("argument")` unless it is from 1 to MAX_PAYLOAD_SLOTS.
-    """
-    if not 1 <= payload_slots <= MAX_PAYLOAD_SLOTS:
-        raise CallError(
-            "argument", f"expected 1 to {MAX_PAYLOAD_SLOTS} payload slots, got `{payload_slots}`"
-        )
-    return payload_slots + _OVERHEAD
+from yumen_core.securesum.suite import MAX_PAYLOAD_SLOTS, Suite, sum_bytes, total_slots
 
 
 def sealed_bytes(payload_slots: int, suite: Suite = Suite.BFV) -> int:

@@ -15,9 +15,13 @@ from yumen_core.errors import CallError, PeerError
 from yumen_core.secret import Secret
 from yumen_core.securesum import ciphertext, words
 from yumen_core.securesum.blind import BlindAdder, check_slots
+from yumen_core.securesum.check import TAG_SLOTS
+from yumen_core.securesum.modulus import MAX_SLOTS
 from yumen_core.securesum.public_key import BfvPublicKey
 
 SECRET_BYTES = 32
+_OVERHEAD = 1 + TAG_SLOTS
+MAX_PAYLOAD_SLOTS = MAX_SLOTS - _OVERHEAD
 
 
 class Suite(StrEnum):
@@ -25,6 +29,18 @@ class Suite(StrEnum):
 
     BFV = "bfv"
     STREAM = "stream"
+
+
+def total_slots(payload_slots: int) -> int:
+    """The slots of a contribution with this payload: what an adder must be made for.
+
+    Raises `CallError("argument")` unless it is from 1 to MAX_PAYLOAD_SLOTS.
+    """
+    if not 1 <= payload_slots <= MAX_PAYLOAD_SLOTS:
+        raise CallError(
+            "argument", f"expected 1 to {MAX_PAYLOAD_SLOTS} payload slots, got `{payload_slots}`"
+        )
+    return payload_slots + _OVERHEAD
 
 
 def sum_bytes(suite: Suite, slots: int) -> int:

@@ -25,10 +25,9 @@ import numpy as np
 from yumen_core.disclosure.rules import Flags
 from yumen_core.errors import CallError, PeerError, StateError
 from yumen_core.securesum.codec import IntegerCodec
-from yumen_core.securesum.contribution import total_slots
 from yumen_core.securesum.lanes import LanesCodec
 from yumen_core.securesum.modulus import Slots
-from yumen_core.securesum.suite import Suite
+from yumen_core.securesum.suite import Suite, total_slots
 from yumen_core.training.records import Action, Values
 from yumen_core.training.spec import TensorShape, TrainingSpec
 

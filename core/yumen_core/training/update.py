@@ -102,7 +102,7 @@ def _changes(
 def _change(tensor: TensorShape, new: Values, base: Values | None) -> Values:
     """new - base in float32 or float64; base is zero where nothing of the name was sent."""
     wide = np.float32 if tensor.dtype in ("float16", "float32") else np.float64
-    change: Values = new.astype(wide)
+    change: Values = np.array(new, dtype=wide)  # an array of its own, also of a single value
     if base is not None and base.shape == tensor.shape:
         with np.errstate(over="ignore", invalid="ignore"):
             change -= base.astype(wide, copy=False)
@@ -141,7 +141,7 @@ def _clip(changes: dict[str, Values], limit: float) -> bool:
     if norm <= limit / largest:
         return False
     for change in changes.values():
-        change *= limit / largest / norm
+        np.multiply(change, limit / largest / norm, out=change)
     return True
 
 

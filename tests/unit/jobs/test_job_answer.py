@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from yumen_core.errors import CallError, PeerError
 from yumen_core.jobs.answer import AnswerShape, SumTotals
 from yumen_core.securesum import T
-from yumen_core.securesum.contribution import total_slots
+from yumen_core.securesum.suite import total_slots
 from yumen_core.sql import Column, ColumnType, Plan, TableSchema, parse
 
 WIDE = TableSchema(

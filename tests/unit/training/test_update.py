@@ -346,3 +346,13 @@ def test_no_change_at_all_is_not_clipped() -> None:
     found = check(answer(new), spec=spec, asked={"a": Arrays(new)}, max_norm=1e-300)
     assert not found.clipped
     assert not found.changes["u"].any()
+
+
+def test_a_single_value_is_clipped_like_the_others() -> None:
+    """Also where it came as numpy's scalar, which no operation changes in its place."""
+    spec = training(arrays=(TensorShape("t", "float64", ()),), clip_norm=2.0)
+    for new in (np.array(-6.0), np.float64(-6.0)):
+        found = check(answer({"t": new}), spec=spec, asked={"a": Arrays({"t": np.array(1.0)})})
+        assert found.clipped
+        assert found.changes["t"].shape == ()
+        assert float(found.changes["t"]) == -2.0
