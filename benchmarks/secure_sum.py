@@ -33,6 +33,7 @@ from yumen_core.securesum.contribution import contribute, masked, open_sum
 from yumen_core.securesum.keystream import combine_words
 from yumen_core.securesum.masks import net_mask, word_streams
 from yumen_core.securesum.parallel import EncryptionPool
+from yumen_core.securesum.suite import total_slots
 
 NODES = ("alpha", "beta", "gamma")
 CLIP = 1.0
