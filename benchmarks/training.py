@@ -2,9 +2,9 @@
 
     python benchmarks/training.py [--part rounds|plain|suites|large] [--rounds N] [...]
 
-rounds  An empty round (an echo app, FedAvg, no evaluation) on Yumen beside the very same project on
-        Flower's own SuperLink and SuperNodes. Yumen has three nodes, since a secure sum takes three,
-        with mTLS, logs and sandboxes; Flower has two (`--flower-nodes`), without TLS.
+rounds  An empty round (an echo app, FedAvg, no evaluation) on Yumen beside the very same project
+        on Flower's own SuperLink and SuperNodes. Yumen has three nodes, since a secure sum takes
+        three, with mTLS, logs and sandboxes; Flower has two (`--flower-nodes`), without TLS.
 plain   A secure round beside the same round with the hiding taken out, in turns.
 suites  The suites' node time and bytes beside CKKS with NVFlare's parameters (see secure_sum.py).
 large   A model of 25M values: the time of a round, and the most memory each process held.
@@ -24,11 +24,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import yumen
 from rich.console import Console
@@ -157,7 +158,8 @@ def flower_rounds(values: int, options: argparse.Namespace, folder: Path) -> lis
         return checked(engine.run(APP, asked, timeout_s=timeout_s), "Flower")[WARM_UPS:]
 
 
-def milliseconds(seconds: list[float]) -> list[str]:
+def milliseconds(seconds: Sequence[float] | npt.NDArray[np.float64]) -> list[str]:
+    """Median, and what 90 % are below."""
     return [f"{np.median(seconds) * 1e3:,.0f}", f"{np.quantile(seconds, 0.9) * 1e3:,.0f}"]
 
 
@@ -185,10 +187,10 @@ def part_plain(options: argparse.Namespace, console: Console) -> None:
         f"{options.turn_rounds} rounds",
         *("updates", "median ms", "90 % below", "ratio", "to reach"),
     )
-    table.add_row("plain", *milliseconds(sum(seconds["plain"], [])))
+    table.add_row("plain", *milliseconds(np.concatenate(seconds["plain"])))
     table.add_row(
         "secure (`stream`)",
-        *milliseconds(sum(seconds["secure"], [])),
+        *milliseconds(np.concatenate(seconds["secure"])),
         f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
         f"{MOST_PLAIN}",
     )

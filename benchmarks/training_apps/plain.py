@@ -3,7 +3,7 @@
     python -P benchmarks/training_apps/plain.py node start ...
 
 is `yumen node start ...` with contributions that carry no tag, no mask and no pad: anyone who
-carries them reads them. Everything else is as it is: the same words, the same bytes, the same steps.
+carries them reads them. All else is as it is: the same words, the same bytes, the same steps.
 """
 
 from __future__ import annotations

@@ -259,8 +259,9 @@ class FederationService(federation_pb2_grpc.FederationServicer):
     def _open_interactive(self, job_id: str, caller: Identity) -> ActiveJob:
         """The caller's statistic or training that has not ended. Raises `PeerError`
         (`job_ended`)."""
-        self._job_of(job_id, caller, owner_only=True)
         active = self._scheduler.active(job_id)
+        if active is None or active.opened.spec.requester != caller:
+            self._job_of(job_id, caller, owner_only=True)
         if active is None or active.job.state.ended:
             raise PeerError("job_ended", "expected a job that runs, got one that has ended")
         if not active.job.interactive:

@@ -333,4 +333,5 @@ def _load(text: str) -> Job:
         training=body["training"],
         lost=tuple(body["lost"]),
         round_ms=body["round_ms"],
+        restarted=body["restarted"],
     )

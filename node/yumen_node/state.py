@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from yumen_core.errors import PeerError, StateError
@@ -75,6 +76,12 @@ class KnownRun:
     participants: tuple[str, ...]
 
 
+@lru_cache(maxsize=64)
+def _participants(stored: str) -> tuple[str, ...]:
+    """A set as it is stored. All runs of a job, and there may be thousands, have one or a few."""
+    return tuple(json.loads(stored))
+
+
 class NodeState:
     """The store. One connection, used from the node's event loop only."""
 
@@ -113,11 +120,15 @@ class NodeState:
         A training `may_shrink`: a later run may be of fewer participants, unless this node has sent
         its part of the last run's sum and would now be asked for the same without them.
         """
-        last = max(self.runs(job_id).items(), default=None)
-        if last is None or last[1].participants == participants:
+        last = self._db.execute(
+            "SELECT run, participants FROM runs WHERE job_id = ? ORDER BY run DESC LIMIT 1",
+            (job_id,),
+        ).fetchone()
+        known = None if last is None else _participants(last[1])
+        if known is None or known == participants:
             return
-        number, known = last
-        if not (may_shrink and run > number and set(participants) < set(known.participants)):
+        number = last[0]
+        if not (may_shrink and run > number and set(participants) < set(known)):
             raise PeerError(
                 "round", "expected the participant set of the job's last run, got another set"
             )
@@ -148,7 +159,7 @@ class NodeState:
             (job_id,),
         )
         return {
-            run: KnownRun(name, inputs, tuple(json.loads(participants)))
+            run: KnownRun(name, inputs, _participants(participants))
             for run, name, inputs, participants in rows
         }
 

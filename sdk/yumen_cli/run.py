@@ -85,9 +85,9 @@ def run(
     coordinator: Coordinator = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train with a Flower project: its ServerApp runs here, its ClientApp in the nodes' sandboxes.
+    """Train with a Flower project.
 
-    Each node has to approve the project's code first: until then the job waits.
+    Its ServerApp runs here, its ClientApp in the nodes' sandboxes.     Each node has to approve the project's code first: until then the job waits.
     """
     from yumen.training import parse_settings
 
@@ -125,7 +125,10 @@ def resume(
     coordinator: Coordinator = None,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with a training that ended early, from its last finished round, as a new job."""
+    """Go on with a training that ended early.
+
+    From its last finished round, as a new job.
+    """
     _check_target(save, overwrite)
     with open_federation(identity, coordinator) as federation:
         result = federation.resume(job)

@@ -19,7 +19,8 @@ NAMES = ("pytorch_iris", "sklearn_iris", "legacy_iris")
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)  # where apps save their models
 
 
 @pytest.fixture(scope="module")

@@ -113,8 +113,9 @@ class Job:
     `runs` names the round of each run so far; `supported` says whether the present one began with a
     support step. `interactive` is a job of several runs, `training` one that goes on without a lost
     node, where `lost` names the nodes without which the present run ended; the number of a run is
-    its place in `runs`. `round_ms` is the job's own limit, 0 for the coordinator's. `code` is the
-    error that ended the job, where a party named one.
+    its place in `runs`. `restarted` says that the present run was asked again after a restart, so
+    that nodes may have sent their part of its sum already. `round_ms` is the job's own limit, 0 for
+    the coordinator's. `code` is the error that ended the job, where a party named one.
     """
 
     job_id: str
@@ -134,6 +135,7 @@ class Job:
     training: bool = False
     lost: tuple[str, ...] = ()
     round_ms: int = 0
+    restarted: bool = False
 
     @property
     def run(self) -> int:
@@ -217,7 +219,7 @@ def restarted(job: Job, *, now_ms: int, limits: Limits) -> Job:
     job = replace(job, deadline_ms=min(now_ms + phase_ms, job.expires_at_ms))
     if job.state is not State.RUNNING or job.lost or job.begins_with_input:
         return job  # nothing was asked of the nodes, or nothing more of this run
-    return _at_first_step(job)
+    return _at_first_step(replace(job, restarted=True))
 
 
 def _on_answer(
@@ -315,7 +317,8 @@ def _next_run(
     job: Job, name: str, support: bool, now_ms: int, limits: Limits
 ) -> tuple[Job, tuple[Effect, ...]]:
     deadline = min(now_ms + _round_ms(job, limits), job.expires_at_ms)
-    job = replace(job, runs=(*job.runs, name), supported=support, deadline_ms=deadline, lost=())
+    job = replace(job, runs=(*job.runs, name), supported=support, deadline_ms=deadline)
+    job = replace(job, lost=(), restarted=False)
     job = _at_first_step(job)
     assert job.round is not None
     return job, (StartRound(job.round, job.participants, job.participants),)
@@ -346,7 +349,7 @@ def _on_time(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, 
         if job.steps[n] is not Step.CONTRIBUTED
         and not (job.round is Round.SUPPORT and job.steps[n] is Step.SUPPORTED)
     )
-    if job.training and job.round is Round.SUPPORT:
+    if job.training and job.round is Round.SUPPORT and not job.restarted:
         return _without(job, waiting, _LATE, now_ms, limits)
     return _lost(job, waiting, _LATE)
 
@@ -355,7 +358,7 @@ def _without(
     job: Job, nodes: tuple[str, ...], why: str, now_ms: int, limits: Limits
 ) -> tuple[Job, tuple[Effect, ...]]:
     """A training without `nodes`: its present run has no sum, the next is for the other nodes."""
-    if job.round is not Round.SUPPORT:
+    if job.round is not Round.SUPPORT or job.restarted:
         return job, ()  # nothing is asked of them now, or the sum waits for them to the deadline
     left = tuple(node for node in job.participants if node not in nodes)
     if len(left) < job.min_nodes:

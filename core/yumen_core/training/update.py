@@ -141,7 +141,10 @@ def _clip(changes: dict[str, Values], limit: float) -> bool:
     if norm <= limit / largest:
         return False
     for change in changes.values():
-        np.multiply(change, limit / largest / norm, out=change)
+        # In float64: a small factor is a poor float32.
+        np.multiply(
+            change, limit / largest / norm, out=change, dtype=np.float64, casting="same_kind"
+        )
     return True
 
 

@@ -45,6 +45,8 @@ from yumen.training.aggregate import DEFAULT_WEIGHT, Aggregate
 
 LEGACY_WEIGHT, LEGACY_LOSS = "num_examples", "loss"
 """What Flower itself calls these in answers of clients from before Message apps."""
+MAX_UPLOADS = 10
+"""Of one run's input: a coordinator that restarts more often in one run is not there to work."""
 SPARE_RUNS = 8
 """Runs beyond those asked for: one that loses a node has no sum, and is done again."""
 
@@ -162,7 +164,9 @@ class FederatedRounds:
     def _spec(self, layout: tuple[TensorShape, ...], weight: str) -> TrainingSpec:
         terms = self._terms
         most = terms.runs + SPARE_RUNS
-        actions = tuple(Action) if layout else (Action.EVALUATE, Action.QUERY)
+        actions = [Action.TRAIN, Action.EVALUATE] if layout else [Action.EVALUATE]
+        if terms.bundle is not None:  # no ready model answers a query
+            actions.append(Action.QUERY)
         weight = weight or DEFAULT_WEIGHT
         names = {LEGACY_LOSS, *terms.metrics} if weight == LEGACY_WEIGHT else {*terms.metrics}
         return TrainingSpec(
@@ -282,19 +286,19 @@ class _Job:
     ) -> tuple[job_pb2.RunOutcome, bytes]:
         """The run's outcome, across a coordinator that goes away and comes back."""
         client = self._session.client
-        brought, gone_at = False, None
+        brought, gone_at, uploads = False, None, 0
         while True:
             left_s = max(self._deadline - time.monotonic(), 1.0) + 5.0
             try:
                 if not brought:
                     client.upload(self.job_id, sealed, timeout_s=left_s)
-                    brought = True
+                    brought, gone_at, uploads = True, None, uploads + 1
                 return client.next_run(self.job_id, run, action.value, envelope, timeout_s=left_s)
             except PeerError as error:
                 if error.code == "job_ended":
                     outcome, _ = self._submission.fetch()
                     raise self._submission.failure(outcome) from None
-                if error.code == "input_missing" and brought:
+                if error.code == "input_missing" and brought and uploads < MAX_UPLOADS:
                     brought = False  # it was in the memory of a coordinator that has stopped
                     continue
                 gone_at = gone_at or time.monotonic()

@@ -73,6 +73,7 @@ def test_an_error_as_json(failing: list[BaseException], capsys: pytest.CaptureFi
             "remedy": CATALOGUE["sql_type"].remedy,
             "exit": 2,
             "denials": [],
+            "notes": [],
         }
     }
 

@@ -35,7 +35,7 @@ def test_the_commands() -> None:
         *("authority issued", "coordinator init", "coordinator start", "coordinator status"),
         *("node init", "node start", "node tables", "node quality", "node approvals"),
         *("user enrol", "user show", "log verify"),
-        *("datasets", "check", "query", "jobs", "cancel", "demo"),
+        *("datasets", "check", "query", "run", "resume", "jobs", "cancel", "demo"),
     }
 
 

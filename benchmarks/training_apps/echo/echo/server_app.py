@@ -1,5 +1,6 @@
 """FedAvg from zeros; writes when each round ended, and how far the last mean is from the truth."""
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -34,7 +35,7 @@ def main(grid: Grid, context: Context) -> None:
         evaluate_fn=note,
     )
     error = max(float(np.abs(array.numpy() - rounds).max()) for array in result.arrays.values())
-    seconds = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    seconds = [after - before for before, after in itertools.pairwise(ends)]
     # Renamed when whole: a reader that waits for it finds all of it.
     report = Path(settings["report"])
     part = report.with_suffix(".part")
