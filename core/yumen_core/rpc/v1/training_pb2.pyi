@@ -111,20 +111,22 @@ class SandboxRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[SandboxStart, _Mapping]] = ..., step: _Optional[_Union[SandboxStep, _Mapping]] = ...) -> None: ...
 
 class SandboxStart(_message.Message):
-    __slots__ = ("data_path", "bundle_path", "model", "run_config", "run_id", "node_id")
+    __slots__ = ("data_path", "bundle_path", "model", "run_config", "run_id", "node_id", "threshold")
     DATA_PATH_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_PATH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     RUN_CONFIG_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     data_path: str
     bundle_path: str
     model: str
     run_config: _containers.RepeatedCompositeFieldContainer[Scalar]
     run_id: int
     node_id: int
-    def __init__(self, data_path: _Optional[str] = ..., bundle_path: _Optional[str] = ..., model: _Optional[str] = ..., run_config: _Optional[_Iterable[_Union[Scalar, _Mapping]]] = ..., run_id: _Optional[int] = ..., node_id: _Optional[int] = ...) -> None: ...
+    threshold: int
+    def __init__(self, data_path: _Optional[str] = ..., bundle_path: _Optional[str] = ..., model: _Optional[str] = ..., run_config: _Optional[_Iterable[_Union[Scalar, _Mapping]]] = ..., run_id: _Optional[int] = ..., node_id: _Optional[int] = ..., threshold: _Optional[int] = ...) -> None: ...
 
 class SandboxStep(_message.Message):
     __slots__ = ("action", "records")
