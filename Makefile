@@ -68,6 +68,7 @@ bench: setup ## print the benchmark tables
 	$(BIN)/python benchmarks/round_trip.py
 	$(BIN)/python benchmarks/query.py
 	$(BIN)/python benchmarks/statistics.py
+	$(BIN)/python benchmarks/training.py
 
 lock: setup ## solve requirements.lock anew from pyproject.toml
 	$(BIN)/python tools/lock.py

@@ -55,7 +55,7 @@ ROWS = 100
 class _Stack(Stack):
     """A federation whose nodes run another program."""
 
-    node_program = PROGRAM
+    node_program: Sequence[str] = PROGRAM
 
     def _spawn(self, name: str, file: str, args: Any) -> Child:
         program = self.node_program if file.startswith("node-") else PROGRAM

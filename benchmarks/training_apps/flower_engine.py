@@ -61,7 +61,8 @@ class FlowerEngine:
         """What the app writes to the file that its setting `report` names."""
         report = self._folder / f"report-{time.monotonic_ns()}.json"
         given = " ".join(f"{name}={value}" for name, value in settings.items())
-        command = [BIN / "flwr", "run", app, "bench", "--run-config", f'{given} report="{report}"']
+        changed = f'{given} report="{report}"'
+        command = [str(BIN / "flwr"), "run", str(app), "bench", "--run-config", changed]
         with (self._folder / "run.log").open("ab") as log:
             subprocess.run(
                 command, env=self._environment, stdout=log, stderr=log, check=True, timeout=START_S

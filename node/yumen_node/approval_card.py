@@ -42,6 +42,8 @@ def card(bundle: Bundle, held: Held, previous: Bundle | None) -> tuple[Section, 
             Section("What the code reads here", tuple(_reads(ask))),
             Section("What leaves this node", tuple(_leaves(ask))),
         ]
+        if ask.run_config:
+            sections.append(Section("What the requester sets for the code", tuple(_set(ask))))
         if ask.limits:
             limits = tuple(f"{name}: {value}" for name, value in sorted(ask.limits.items()))
             sections.append(Section("What the sandbox gives the code", limits))
@@ -133,6 +135,10 @@ def _leaves(ask: Ask) -> Iterator[str]:
             yield f"after {runs}: the sum {nodes} of {ask.parameters} model values, and {means}"
         else:
             yield f"after {runs}: {means}, {nodes}"
+    if ask.weight:
+        yield f"in a mean each node counts by: {_cut(ask.weight)}"
+    if ask.clip_norm:
+        yield f"a change of the model longer than this norm is cut to it: {_cut(ask.clip_norm)}"
     yield "with each sum: the rows used, the nodes counted and those cut to the norm, as totals"
     yield (
         "to the other nodes alone: whether enough rows stand behind it, and the rough size (a"
@@ -140,6 +146,14 @@ def _leaves(ask: Ask) -> Iterator[str]:
     )
     yield "nothing else: no row, no file, no text; of a failure one word of a fixed list"
     yield "a sum of model values can still tell of rows: what it tells is up to this code"
+
+
+def _set(ask: Ask) -> Iterator[str]:
+    settings = sorted(ask.run_config.items())
+    for name, value in settings[:MAX_NAMES]:
+        yield f"`{_cut(name)}`: `{_cut(value)}`"
+    if len(settings) > MAX_NAMES:
+        yield f"and {len(settings) - MAX_NAMES} more, which `show --json` lists"
 
 
 def _means(metrics: Sequence[str]) -> str:
@@ -192,6 +206,9 @@ def _ask_document(ask: Ask) -> Mapping[str, Json]:
         "parameters": ask.parameters,
         "metrics": list(ask.metrics),
         "limits": dict(ask.limits),
+        "run_config": dict(ask.run_config),
+        "weight": ask.weight,
+        "clip_norm": ask.clip_norm,
         "expires_at": utc(ask.expires_at_ms),
     }
 

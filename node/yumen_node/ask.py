@@ -29,7 +29,9 @@ class Ask:
     `sql` selects the rows. `runs` says how often `train`, `evaluate` and `query` may run at most,
     each followed by a secure sum over `min_nodes` nodes or more. `parameters` values of the model
     leave after a `train`, and the means of `metrics` after each run. `limits` are the sandbox's,
-    by name. Raises `CallError` (`payload_too_large`) above 2 MiB.
+    by name. `run_config` is what the requester sets for the code, `weight` what a node counts by
+    in the mean, and `clip_norm` the longest change that counts in full. Raises `CallError`
+    (`payload_too_large`) above 2 MiB.
     """
 
     job_id: str
@@ -44,6 +46,9 @@ class Ask:
     metrics: tuple[str, ...]
     expires_at_ms: int
     limits: Mapping[str, str] = field(default_factory=dict)
+    run_config: Mapping[str, str] = field(default_factory=dict)
+    weight: str = ""
+    clip_norm: str = ""
 
     def to_text(self) -> str:
         """Canonical JSON."""
@@ -61,6 +66,9 @@ class Ask:
                 "metrics": list(self.metrics),
                 "expires_at_ms": self.expires_at_ms,
                 "limits": dict(self.limits),
+                "run_config": dict(self.run_config),
+                "weight": self.weight,
+                "clip_norm": self.clip_norm,
             }
         )
         if len(raw) > MAX_ASK_BYTES:

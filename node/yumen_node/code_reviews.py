@@ -59,6 +59,22 @@ class CodeReviews:
             ),
         )
 
+    def check(self, spec: JobSpec) -> None:
+        """Raise `StateError` (`code_rejected`) where the code of a job under way may no longer run
+        here."""
+        program = _code(spec)
+        if program is None:
+            return
+        verdict = self._approvals.verdict(program.digest, requester=spec.requester)
+        if verdict.rejected is not None:
+            raise StateError(
+                "code_rejected", f"the code `{program.name}` was rejected: {verdict.rejected}"
+            )
+        if not verdict.approvers:
+            raise StateError(
+                "code_rejected", f"the code `{program.name}` has no reviewer any more who approves"
+            )
+
     def approvers(self, spec: JobSpec) -> int:
         """How many have approved the job's code; 0 where it has none of its own."""
         program = _code(spec)
@@ -99,6 +115,9 @@ class CodeReviews:
                 metrics=training.metrics,
                 expires_at_ms=spec.expires_at_ms,
                 limits=self._limits,
+                run_config={name: str(v) for name, v in (training.run_config or {}).items()},
+                weight=training.weight,
+                clip_norm="" if training.clip_norm is None else f"{training.clip_norm:g}",
             ),
         )
 

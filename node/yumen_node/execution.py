@@ -93,6 +93,10 @@ class Execution:
         self._local_work.forget(job_id)
         self._state.end_job(job_id)
 
+    def stop(self, job_id: str) -> None:
+        """The job has ended elsewhere: no step of it goes on."""
+        self._local_work.stop(job_id)
+
     def receive(self, job: AcceptedJob, chunk: envelope_pb2.Chunk) -> None:
         """A piece of the input of a training's next run; see `LocalWork.receive`."""
         self._local_work.receive(job, chunk)

@@ -176,6 +176,11 @@ class Gate:
         """Whether a review may have been written since this was asked last."""
         return self._reviews.changed()
 
+    def check_code(self, job: AcceptedJob) -> None:
+        """Before each run: nobody has rejected the job's code since it was accepted, and somebody
+        approves it still. Raises `StateError` (`code_rejected`)."""
+        self._reviews.check(job.opened.spec)
+
     def settle(self, job_id: str) -> None:
         """A job that waited for a review has ended elsewhere."""
         self._approvals.settle(job_id)
@@ -256,8 +261,6 @@ class Gate:
         if waits and understood.bundle is not None:
             self._reviews.offer(spec, asked, understood.bundle)
             return None
-        if understood.bundle is not None:
-            self._approvals.settle(spec.job_id)
         return denials
 
     def _rule(
@@ -265,6 +268,8 @@ class Gate:
     ) -> Ruling:
         """Log, store, sign."""
         spec = opened.spec
+        if understood is not None and understood.bundle is not None:
+            self._approvals.settle(spec.job_id)
         envelope = self._decision(
             spec.job_id,
             opened.digest,

@@ -60,6 +60,7 @@ class Link:
         self._retry_max_s = retry_max_s
         self._on_connected = on_connected
         self._jobs: dict[str, AcceptedJob] = {}
+        self._newest: dict[str, int] = {}
         self._waiting: dict[str, link_pb2.Proposal] = {}
         self._locks: dict[str, asyncio.Lock] = {}  # of jobs with steps under way
         self._under_way: Counter[str] = Counter()
@@ -142,10 +143,13 @@ class Link:
                 job_id = _claimed_id(frame.proposal)
                 self._spawn(job_id, self._decide, frame.proposal)
             case "input":
-                self._spawn(frame.input.job_id, self._take_input, frame.input)
+                self._take_input(frame.input)
             case "round":
+                known = self._newest.get(frame.round.job_id, 0)
+                self._newest[frame.round.job_id] = max(known, frame.round.run)
                 self._spawn(frame.round.job_id, self._take_part, frame.round)
             case "ended":
+                self._execution.stop(frame.ended.job_id)
                 self._spawn(frame.ended.job_id, self._end, frame.ended)
             case "revocations":
                 self._learn(frame.revocations.revocations)
@@ -174,8 +178,11 @@ class Link:
         if task.cancelled():
             return
         error = task.exception()
-        if error is None:
-            return
+        if error is None or (isinstance(error, YumenError) and error.code == "cancelled"):
+            return  # work of a job that ended was stopped
+        self._report(job_id, error)
+
+    def _report(self, job_id: str, error: BaseException) -> None:
         if isinstance(error, YumenError):
             known = error
             _LOG.warning("job %s: %s", job_id, error)
@@ -223,15 +230,20 @@ class Link:
         process, so that only looking tells."""
         while True:
             await asyncio.sleep(REVIEWS_S)
+            self._drop_expired()
             if self._waiting and self._gate.reviews_changed():
                 for job_id, proposal in list(self._waiting.items()):
                     self._spawn(job_id, self._decide, proposal)
 
-    async def _take_input(self, frame: link_pb2.InputFrame) -> None:
+    def _take_input(self, frame: link_pb2.InputFrame) -> None:
+        """Taken in at once, not after the job's earlier steps: waiting pieces would fill memory."""
         job = self._jobs.get(frame.job_id)
-        if job is None:
-            raise PeerError("round", "expected an input of a job that this node accepted")
-        self._execution.receive(job, frame.chunk)
+        try:
+            if job is None:
+                raise PeerError("round", "expected an input of a job that this node accepted")
+            self._execution.receive(job, frame.chunk)
+        except YumenError as error:
+            self._report(frame.job_id, error)
 
     def _drop_expired(self) -> None:
         """Forget jobs that nobody may carry on and whose end this node was not there to hear."""
@@ -239,12 +251,16 @@ class Link:
         expired = [i for i, j in self._jobs.items() if j.opened.spec.expires_at_ms <= now_ms]
         for job_id in expired:
             del self._jobs[job_id]
+            self._newest.pop(job_id, None)
             self._execution.forget(job_id)
 
     async def _take_part(self, request: link_pb2.RoundRequest) -> None:
         job = self._jobs.get(request.job_id)
         if job is None:
             raise PeerError("round", "expected a round of a job that this node accepted")
+        if job.asked.runs.free and request.run < self._newest.get(request.job_id, 0):
+            return  # it ended without a sum while this node was at work
+        self._gate.check_code(job)
         if job.opened.spec.expires_at_ms <= self._membership.clock.now_ms():
             raise PeerError("job_expired", "expected a job that is still valid, got an expired one")
         match request.round:
@@ -273,6 +289,7 @@ class Link:
     async def _end(self, ended: link_pb2.JobEnded) -> None:
         if self._waiting.pop(ended.job_id, None) is not None:
             self._gate.settle(ended.job_id)
+        self._newest.pop(ended.job_id, None)
         job = self._jobs.pop(ended.job_id, None)
         if job is None:
             return

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from yumen_core.disclosure.rules import Flags
@@ -31,14 +32,17 @@ from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
 from yumen_node.training.trainer import Trainer
 
+_LOG = logging.getLogger(__name__)
+INPUTS_KEPT = 2
+"""Whole inputs held of a job: one may come before the run of the one before has begun."""
 _SLACK_BYTES = 16 << 20
 """What an input or an answer may have beside the model: settings, metrics, names."""
 
 
 @dataclass(frozen=True)
 class ComputedUpdate:
-    """One node's part of a training run; `update` is None where it has fewer than `threshold` rows,
-    and then it counts for nothing."""
+    """One node's part of a training run; `update` is None where fewer than `threshold` rows stand
+    behind it, and then it counts for nothing."""
 
     shape: UpdateShape
     update: LocalUpdate | None
@@ -50,15 +54,16 @@ class ComputedUpdate:
     ) -> tuple[Slots, int]:
         if totals is None:
             raise ValueError("every run of a training has a support step")
-        behind = int(totals[0, 0])
-        if behind < min_nodes:
+        if int(totals[0, 0]) < min_nodes:
+            # Not how many there are: the coordinator reads this too.
             raise StateError(
                 "too_few_rows",
-                f"expected {min_nodes} nodes with {self.threshold} rows or more to train on, "
-                f"got {behind}",
-                remedy="train on more rows, or at more nodes",
+                f"expected {min_nodes} nodes with an update from {self.threshold} rows or more, "
+                "got fewer",
+                remedy="train on more rows or at more nodes; a model that diverges counts as none",
             )
-        return self.shape.encode(self.update, self.shape.levels(totals)), int(behind > 0)
+        released = self.shape.released_metrics(totals, min_nodes)
+        return self.shape.encode(self.update, self.shape.levels(totals), released), 1
 
 
 @dataclass
@@ -68,7 +73,7 @@ class _Training:
     folder: Path
     rows: int = -1
     joiner: Joiner | None = None
-    sealed: bytes = b""
+    sealed: dict[bytes, bytes] = field(default_factory=dict)
     content: bytes = b""
     update: LocalUpdate | None = None
 
@@ -105,12 +110,19 @@ class LocalWork:
         for pieces that make no input, or a larger one than this training can have."""
         held = self._of(job)
         if chunk.offset == 0:
-            held.joiner, held.sealed = None, b""
+            held.joiner = None
+            while len(held.sealed) >= INPUTS_KEPT:
+                held.sealed.pop(next(iter(held.sealed)))
         if held.joiner is None:
             held.joiner = Joiner(limit_bytes=_most_bytes(_training_of(job)), sender="the requester")
         whole = held.joiner.add(chunk)
         if whole is not None:
-            held.joiner, held.sealed = None, whole
+            held.joiner, held.sealed[chunk.sha256] = None, whole
+
+    def stop(self, job_id: str) -> None:
+        """End the job's work at once, also a step that is under way."""
+        if job_id in self._held:
+            self._trainer.forget(job_id)
 
     def forget(self, job_id: str) -> None:
         """The job is over: its worker ends and its rows go."""
@@ -137,16 +149,30 @@ class LocalWork:
         assert isinstance(answer, UpdateShape)
         threshold = job.asked.threshold(self._me)
         held = self._of(job)
+        # Opened first: whether this node misses its input must not depend on its rows.
+        plain = self._opened(job, inputs, held)
         rows = await self._rows(job, held)
-        update = None
+        update, flags = None, answer.flags_of(None)
         if rows >= threshold:
-            update = await self._update(job, Action(shape.name), inputs, held)
-        return ComputedUpdate(answer, update, threshold, answer.flags_of(update))
+            try:
+                update = await self._update(job, Action(shape.name), plain, held)
+                flags = answer.flags_of(update)
+            except StateError as error:
+                if error.code != "training" or job.bundle is not None:
+                    raise
+                # A ready model that fails on these rows counts for nothing, and nobody learns why:
+                # the requester chooses weights and levels, and would ask for single rows so.
+                _LOG.warning("job %s: this node takes no part in a run: %s", job.job_id, error)
+                update = None
+        if inputs is not None:
+            held.sealed.pop(inputs.apart, None)
+        if update is not None and update.examples < threshold:
+            update, flags = None, answer.flags_of(None)
+        return ComputedUpdate(answer, update, threshold, flags)
 
     async def _update(
-        self, job: AcceptedJob, action: Action, inputs: SignedInput | None, held: _Training
+        self, job: AcceptedJob, action: Action, plain: bytes, held: _Training
     ) -> LocalUpdate:
-        plain = self._opened(job, inputs, held)
         content = hashlib.sha256(action.encode() + b"\x00" + plain).digest()
         if held.update is not None and held.content == content:
             return held.update
@@ -164,6 +190,7 @@ class LocalWork:
             run_config=training.run_config or {},
             node_number=job.opened.spec.nodes.index(self._me) + 1,
             reply_limit=_most_bytes(training),
+            threshold=job.asked.threshold(self._me),
         )
         update = await asyncio.to_thread(
             checked_update,
@@ -177,11 +204,12 @@ class LocalWork:
         return update
 
     def _opened(self, job: AcceptedJob, inputs: SignedInput | None, held: _Training) -> bytes:
-        if inputs is None or not inputs.apart or not held.sealed:
+        sealed = None if inputs is None else held.sealed.get(inputs.apart)
+        if inputs is None or sealed is None:
             raise PeerError("input_missing", "expected the input of the run before it, got none")
         return open_apart(
             inputs,
-            held.sealed,
+            sealed,
             job_id=job.job_id,
             spec_digest=job.opened.digest,
             secret=job.secret,

@@ -3,7 +3,8 @@
     1           1 where this node has rows enough, else 0 and zeros all over
     1           1 where its change was clipped to the norm
     examples    n, the examples its change and its metrics count for
-    metrics     of each: round(value * n * 2^40), and n where the code gave this metric, else 0
+    metrics     of each: round(value * n * 2^40), and n where the code gave this metric and nodes
+                enough gave it, else 0
     levels      of each tensor the level that all participants agreed on (`train` only)
     change      (new - base) * n of each tensor, in fixed point within its level (`train` only)
 
@@ -16,7 +17,7 @@ signed job alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,9 +97,13 @@ class UpdateShape:
 
     @property
     def flags(self) -> int:
-        """The flags of the support step: rows enough, then each tensor's level, one flag for each
-        level from 1 that it reaches."""
-        return 1 + len(self.tensors) * (LEVELS - 1)
+        """The flags of the support step: rows enough; for each metric whether this node gives it;
+        each tensor's level, one flag for each level from 1 that it reaches."""
+        return self._levels_at + len(self.tensors) * (LEVELS - 1)
+
+    @property
+    def _levels_at(self) -> int:
+        return 1 + len(self.metrics)
 
     @property
     def payload_slots(self) -> int:
@@ -113,30 +118,41 @@ class UpdateShape:
     def flags_of(self, update: LocalUpdate | None) -> Flags:
         """One node's flags, uint8[1, flags]; all zero where it has no rows enough.
 
-        Raises `StateError` (`training`) for a change beyond the highest level.
+        Raises `StateError` (`training`) for a change beyond the highest level, or a metric beyond
+        `MAX_METRIC`.
         """
         flags = np.zeros((1, self.flags), dtype=np.uint8)
         if update is None:
             return flags
         flags[0, 0] = 1
+        for index, name in enumerate(self.metrics, start=1):
+            flags[0, index] = name in update.metrics
+            _check_metric(name, update)
         for index, tensor in enumerate(self.tensors):
             level = _level(update.changes[tensor.name], update.examples)
-            start = 1 + index * (LEVELS - 1)
+            start = self._levels_at + index * (LEVELS - 1)
             flags[0, start : start + level] = 1
         return flags
 
     def levels(self, totals: Flags) -> tuple[int, ...]:
         """The level of each tensor that holds the changes of all participants, from the flags of
         all of them, counted."""
-        reached = totals[0, 1:].reshape(len(self.tensors), LEVELS - 1) > 0
+        reached = totals[0, self._levels_at :].reshape(len(self.tensors), LEVELS - 1) > 0
         return tuple(int(np.flatnonzero(row)[-1]) + 1 if row.any() else 0 for row in reached)
 
-    def encode(self, update: LocalUpdate | None, levels: Sequence[int]) -> Slots:
+    def released_metrics(self, totals: Flags, min_nodes: int) -> frozenset[str]:
+        """The metrics that `min_nodes` nodes or more give: of fewer, a mean would be theirs."""
+        given = totals[0, 1 : self._levels_at] >= min_nodes
+        return frozenset(name for name, kept in zip(self.metrics, given, strict=True) if kept)
+
+    def encode(
+        self, update: LocalUpdate | None, levels: Sequence[int], released: Collection[str]
+    ) -> Slots:
         """The payload slots of one node's answer; `None` contributes zeros, and the levels, which
-        are the same for all. Raises `StateError` (`training`) for what does not fit."""
+        are the same for all. Metrics that are not `released` are left out."""
         slots = np.empty(self.payload_slots, dtype=np.uint64)
         split = self._integers.slots
-        slots[:split] = self._integers.encode(self._whole_numbers(update, levels))
+        slots[:split] = self._integers.encode(self._whole_numbers(update, levels, released))
         if self.tensors:
             n = 1 if update is None else max(update.examples, 1)
             ranges = [_bound(level) / n for level in levels]
@@ -177,20 +193,17 @@ class UpdateShape:
         }
         return UpdateTotals(nodes, clipped, examples, changes, metrics)
 
-    def _whole_numbers(self, update: LocalUpdate | None, levels: Sequence[int]) -> list[int]:
+    def _whole_numbers(
+        self, update: LocalUpdate | None, levels: Sequence[int], released: Collection[str]
+    ) -> list[int]:
         if update is None:
             return [0, 0, 0, *[0] * (2 * len(self.metrics)), *levels]
         numbers = [1, int(update.clipped), update.examples]
         for name in self.metrics:
             value = update.metrics.get(name)
-            if value is None:
+            if value is None or name not in released:
                 numbers += [0, 0]
                 continue
-            if abs(value) * max(update.examples, 1) >= MAX_METRIC:
-                raise StateError(
-                    "training",
-                    f"expected metrics times examples below {MAX_METRIC:g}, got more in `{name}`",
-                )
             numbers += [round(value * update.examples * (1 << _METRIC_POINT)), update.examples]
         return [*numbers, *levels]
 
@@ -204,6 +217,14 @@ class UpdateShape:
     @cached_property
     def _lanes(self) -> LanesCodec:
         return LanesCodec([t.size for t in self.tensors], self.contributions, self.suite)
+
+
+def _check_metric(name: str, update: LocalUpdate) -> None:
+    if abs(update.metrics.get(name, 0.0)) * max(update.examples, 1) >= MAX_METRIC:
+        raise StateError(
+            "training",
+            f"expected metrics times examples below {MAX_METRIC:g}, got more in `{name}`",
+        )
 
 
 def _level(change: Values, examples: int) -> int:

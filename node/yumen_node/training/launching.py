@@ -13,7 +13,6 @@ from yumen_core.rpc.v1 import training_pb2
 from yumen_core.training.bundle import Bundle
 from yumen_core.training.models.ready import ReadyModel
 from yumen_core.training.records import Config, Scalar, to_proto
-from yumen_core.training.source import imports
 
 from yumen_node.training.limits import TrainingLimits
 from yumen_node.training.process import Launch
@@ -28,17 +27,15 @@ _ID_BITS = 63
 
 @dataclass(frozen=True)
 class Launching:
-    """A job's program on the rows in the Parquet file `data`."""
+    """A job's program on the rows in the Parquet file `data`; `threshold` is the fewest rows that
+    may stand behind a category of a ready model."""
 
     job_id: str
     program: Program
     data: Path
     run_config: Mapping[str, Scalar]
     node_number: int
-
-    def modules(self) -> list[str]:
-        """The top-level modules that the program imports."""
-        return imports(self.program) if isinstance(self.program, Bundle) else []
+    threshold: int = 1
 
     def laid_out(self, folder: Path, limits: TrainingLimits, *, walled: bool) -> Launch:
         """Write the bundle's files into the job's `folder`, which it makes."""
@@ -62,6 +59,7 @@ class Launching:
             data_path=DATA_PATH if walled else os.fspath(self.data.resolve()),
             run_id=int.from_bytes(digest[:8], "big") >> (64 - _ID_BITS),
             node_id=self.node_number + 2,
+            threshold=self.threshold,
         )
         config = dict(self.run_config)
         if isinstance(self.program, Bundle):

@@ -98,7 +98,7 @@ class Worker:
 
     def kill(self, why: Ended) -> None:
         """End the worker and all that it started, and wait until they are gone."""
-        self._end(why)
+        self.end(why)
         if threading.current_thread() is not self._thread:
             self._thread.join(_REAP_S)
 
@@ -112,7 +112,8 @@ class Worker:
             os.close(descriptor)
         self._reports.close()
 
-    def _end(self, why: Ended) -> None:
+    def end(self, why: Ended) -> None:
+        """As `kill`, but without waiting."""
         with self._lock:
             if self._ended is None:
                 self._ended = why
@@ -148,7 +149,7 @@ class Worker:
         hello = said_hello(self._reports)
         if hello is None:
             waiting.unregister(self._reports)
-            self._end(Ended.DIED)
+            self.end(Ended.DIED)
             return
         self._pid, self._listener = hello
         self._deadline = float("inf")
@@ -185,11 +186,11 @@ class Worker:
     def _check(self) -> None:
         """Pass no limit: wall time, words, attempts, CPU time, threads, memory."""
         if time.monotonic() > self._deadline:
-            self._end(Ended.DEADLINE)
+            self.end(Ended.DEADLINE)
         if self.printed > MAX_PRINTED_BYTES:
-            self._end(Ended.OUTPUT)
+            self.end(Ended.OUTPUT)
         if self.attempts.total > MAX_ATTEMPTS:
-            self._end(Ended.ATTEMPTS)
+            self.end(Ended.ATTEMPTS)
         if self._pid == 0:
             return
         try:
@@ -198,11 +199,11 @@ class Worker:
         except (FileNotFoundError, ProcessLookupError):
             return
         if used_s > self._limits.cpu_s:
-            self._end(Ended.CPU)
+            self.end(Ended.CPU)
         if fields.get("Threads", 0) > self._limits.processes:
-            self._end(Ended.PROCESSES)
+            self.end(Ended.PROCESSES)
         if fields.get("RssAnon", 0) + fields.get("RssShmem", 0) > self._limits.memory_bytes >> 10:
-            self._end(Ended.MEMORY)
+            self.end(Ended.MEMORY)
 
 
 def _status(process: int) -> dict[str, int]:

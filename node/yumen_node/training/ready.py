@@ -14,7 +14,9 @@ ARRAYS, METRICS = "arrays", "metrics"
 class ReadyApp:
     """Answers train and evaluate. Reads the rows once."""
 
-    def __init__(self, model: str, data_path: str) -> None:
+    def __init__(self, model: str, data_path: str, *, threshold: int) -> None:
+        """`threshold` is the fewest rows that may stand behind a category."""
+        self._threshold = threshold
         self._model = models.ReadyModel.from_json(json.loads(model))
         self._table = pq.read_table(data_path)
 
@@ -36,6 +38,11 @@ class ReadyApp:
             for name, value in record.scalars.items()
         }
         if action is Action.EVALUATE:
-            return {METRICS: Metrics(models.evaluate(self._model, tensors, self._table, config))}
-        trained, metrics = models.fit(self._model, tensors, self._table, config)
+            found = models.evaluate(
+                self._model, tensors, self._table, config, threshold=self._threshold
+            )
+            return {METRICS: Metrics(found)}
+        trained, metrics = models.fit(
+            self._model, tensors, self._table, config, threshold=self._threshold
+        )
         return {ARRAYS: Arrays(trained), METRICS: Metrics(metrics)}

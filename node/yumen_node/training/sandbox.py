@@ -60,12 +60,15 @@ class Walls:
         for path in _outermost([*system_paths(), *python_paths()]):
             made += _shown(path)
         made += ["--proc", "/proc", "--dev", "/dev"]
+        # Shared maps of /dev/zero are memory that no limit counts.
+        made += ["--ro-bind", "/dev/null", "/dev/zero"]
         made += ["--perms", "0700", "--size", str(self.disk_bytes), "--tmpfs", SCRATCH]
         if self.data is not None:
             made += ["--ro-bind", str(self.data), DATA_PATH]
         if self.bundle is not None:
             made += ["--ro-bind", str(self.bundle), BUNDLE_PATH]
-        for folder in ("/dev", "/"):
+        # A worker of root's node is root to /proc/sys, whatever its namespace says.
+        for folder in ("/proc", "/dev", "/"):
             made += ["--remount-ro", folder]
         return [*made, "--chdir", SCRATCH]
 

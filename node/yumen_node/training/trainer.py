@@ -10,6 +10,7 @@ import asyncio
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -22,7 +23,8 @@ from yumen_core.rpc.v1 import training_pb2
 from yumen_core.training.bundle import Bundle
 from yumen_core.training.records import Action, Record, Records, Scalar, to_proto
 
-from yumen_node.training.faults import Ended, fault_error
+from yumen_node.training.absent import absent_module
+from yumen_node.training.faults import Ended, absent_error, fault_error
 from yumen_node.training.launching import (
     BUNDLE_FOLDER,
     OUTPUT_FILE,
@@ -45,9 +47,12 @@ _JOB = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass
 class _Job:
-    """One job's worker, if it runs; `turn` keeps its steps one after another."""
+    """One job's worker, if it runs; `turn` keeps its steps one after another, and `waiting` are
+    those that have no place yet. `seen` counts what was recorded of it."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: set[asyncio.Timeout] = field(default_factory=set)
+    seen: Counter[str] = field(default_factory=Counter)
     worker: Worker | None = None
     cancelled: bool = False
     forgotten: bool = False
@@ -67,7 +72,7 @@ class Trainer:
     """Answers steps of trainings. Its methods are called from one event loop.
 
     `record` is told of each job what was stopped and how its worker ended: words of a fixed list
-    and counts, no content.
+    and powers of ten, each once as it is reached, so that code cannot write there what it likes.
     """
 
     def __init__(self, limits: TrainingLimits, folder: Path, record: Recorder) -> None:
@@ -95,35 +100,46 @@ class Trainer:
         run_config: Mapping[str, Scalar] | None = None,
         node_number: int = 0,
         reply_limit: int = DEFAULT_REPLY_BYTES,
+        threshold: int = 1,
     ) -> dict[str, Record]:
         """What the job's program answers to `records`, as it came from the sandbox: the caller
         checks names, shapes and values.
 
         The first step starts the job's worker, on the rows in the Parquet file `data`; a later one
         does so again if the worker ended. Jobs take turns; `timeout_s` counts from this call,
-        waiting included; `reply_limit` is in bytes. Raises `StateError`: `training` for what the
-        program did, `sandbox` where it may not run here, `deadline`.
+        waiting included; `reply_limit` is in bytes; `threshold` is the fewest rows that may stand
+        behind a category of a ready model. Raises `StateError`: `training` for what the program
+        did or what this node lacks, `sandbox` where it may not run here, `deadline`, `cancelled`
+        once the job is forgotten.
         """
         if not _JOB.fullmatch(job_id):
             raise CallError("argument", "expected a job's id of letters, digits, `-` and `_`")
         job = self._jobs.setdefault(job_id, _Job())
-        launching = Launching(job_id, program, data, dict(run_config or {}), node_number)
+        config = dict(run_config or {})
+        launching = Launching(job_id, program, data, config, node_number, threshold)
         step = _Step(action, records, time.monotonic() + timeout_s, reply_limit)
         async with self._turn(job, timeout_s):
             try:
                 return await self._in_thread(job, launching, step)
+            except StateError:
+                if job.forgotten:
+                    raise _cancelled() from None
+                raise
             finally:
                 self._settle(job_id, job)
 
     def forget(self, job_id: str) -> None:
-        """End the job's worker and remove its files, but for what its code printed. A step of it
-        that is under way raises `StateError`."""
+        """End the job's worker and remove its files, but for what its code printed. Its steps that
+        are under way or wait end at once, with `StateError` (`cancelled`)."""
         job = self._jobs.pop(job_id, None)
         if job is None:
             return
         job.forgotten = True
         if job.worker is not None:
-            job.worker.kill(Ended.CLOSED)
+            job.worker.end(Ended.CLOSED)
+        for waiting in job.waiting:
+            if not waiting.expired():
+                waiting.reschedule(0.0)
         if not job.turn.locked():
             self._settle(job_id, job)
         for name in (BUNDLE_FOLDER, SCRATCH_FOLDER):
@@ -142,10 +158,19 @@ class Trainer:
         order of asking, so no job's many steps keep out another's."""
         try:
             async with asyncio.timeout(timeout_s) as waiting:
-                async with job.turn, self._slots:
-                    waiting.reschedule(None)
-                    yield
+                job.waiting.add(waiting)
+                try:
+                    async with job.turn, self._slots:
+                        job.waiting.discard(waiting)
+                        waiting.reschedule(None)
+                        if job.forgotten:
+                            raise _cancelled()
+                        yield
+                finally:
+                    job.waiting.discard(waiting)
         except TimeoutError:
+            if job.forgotten:
+                raise _cancelled() from None
             raise Ended.DEADLINE.error(self._limits) from None
 
     async def _in_thread(self, job: _Job, launching: Launching, step: _Step) -> dict[str, Record]:
@@ -156,7 +181,7 @@ class Trainer:
         except asyncio.CancelledError:
             job.cancelled = True
             if job.worker is not None:
-                job.worker.kill(Ended.CANCELLED)
+                job.worker.end(Ended.CANCELLED)
             await asyncio.wait([work])
             raise
         finally:
@@ -176,12 +201,16 @@ class Trainer:
             case "result":
                 return parse_records(reply.result)
             case "fault":
-                raise self._fault_of(job, reply.fault, step.action, launching)
+                raise self._fault_of(job, reply.fault, step.action)
             case _:
                 raise malformed()
 
     def _start(self, job: _Job, launching: Launching, deadline: float) -> None:
         walled = self._has_walls(launching.program)
+        if isinstance(launching.program, Bundle):
+            absent = absent_module(launching.program)
+            if absent is not None:
+                raise absent_error(absent)
         folder = self._folder / launching.job_id
         launch = launching.laid_out(folder, self._limits, walled=walled)
         job.worker = Worker(launch, self._limits)
@@ -190,7 +219,7 @@ class Trainer:
             case "ready":
                 return
             case "fault":
-                fault = self._fault_of(job, reply.fault, None, launching)
+                fault = self._fault_of(job, reply.fault, None)
             case _:
                 fault = malformed()
         job.worker.kill(Ended.CLOSED)
@@ -207,15 +236,11 @@ class Trainer:
         return parse_reply(worker.ask(request, reply_limit=reply_limit, timeout_s=left))
 
     def _fault_of(
-        self,
-        job: _Job,
-        fault: training_pb2.SandboxFault,
-        action: Action | None,
-        launching: Launching,
+        self, job: _Job, fault: training_pb2.SandboxFault, action: Action | None
     ) -> StateError:
         if fault.subject == MemoryError.__name__ and job.worker is not None:
             job.worker.attempts.add(Ended.MEMORY)
-        return fault_error(fault, action, launching.modules())
+        return fault_error(fault, action)
 
     def _has_walls(self, program: Program) -> bool:
         """Whether the sandbox stands here. Raises `StateError` (`sandbox`) for code of another
@@ -236,14 +261,17 @@ class Trainer:
         if worker is None:
             return
         for what, times in sorted(worker.attempts.taken().items()):
-            self._record(job_id, "stopped", {"what": what, "times": times})
+            reached = _reached(job, what, times)
+            if reached:
+                self._record(job_id, "stopped", {"what": what, "times": reached})
         if job.forgotten or worker.ended is not None:
             worker.close()
             job.worker = None
             if worker.ended is not Ended.CLOSED:
                 self._record(job_id, "ended", {"why": str(worker.ended)})
-            if worker.printed:
-                self._record(job_id, "printed", {"bytes": worker.printed})
+            reached = _reached(job, "printed", worker.printed)
+            if reached:
+                self._record(job_id, "printed", {"bytes": reached})
 
     def _drop_old_outputs(self) -> None:
         """Keep what the last jobs printed."""
@@ -251,6 +279,18 @@ class Trainer:
         old = sorted((f for f in folders if f.name not in self._jobs), key=_age)[:-KEPT_OUTPUTS]
         for folder in old:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reached(job: _Job, what: str, more: int) -> int:
+    """The power of ten that the job's count passes with `more`; 0 where it passes none."""
+    before = len(str(job.seen[what])) if job.seen[what] else 0
+    job.seen[what] += more
+    after = len(str(job.seen[what])) if job.seen[what] else 0
+    return 10 ** (after - 1) if after > before else 0
+
+
+def _cancelled() -> StateError:
+    return StateError("cancelled", "expected a job that goes on, got one that has ended")
 
 
 def _age(folder: Path) -> float:

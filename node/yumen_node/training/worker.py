@@ -6,7 +6,6 @@ process as it likes, so the node believes nothing that comes from here.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import os
 import socket
@@ -89,7 +88,7 @@ def _started(start: training_pb2.SandboxStart) -> App:
         if start.model:
             from yumen_node.training.ready import ReadyApp
 
-            return ReadyApp(start.model, start.data_path)
+            return ReadyApp(start.model, start.data_path, threshold=start.threshold)
         from yumen_node.training.flower import FlowerApp, NoApp
 
         try:
@@ -103,9 +102,6 @@ def _started(start: training_pb2.SandboxStart) -> App:
             )
         except NoApp:
             raise Fault("no_handler") from None
-    except ModuleNotFoundError as error:
-        traceback.print_exc()
-        raise Fault("missing_module", (error.name or "").partition(".")[0]) from None
     except Fault:
         raise
     except BaseException:  # noqa: BLE001  the code of another party may raise anything
@@ -137,7 +133,7 @@ def _answer(app: App, step: training_pb2.SandboxStep, reply: training_pb2.Sandbo
         traceback.print_exc()
         if type(error).__name__ == "NoAnswer":
             raise Fault("reply") from None
-        raise Fault("exception", _class_word(error)) from None
+        raise Fault("exception", _subject(error)) from None
     try:
         reply.result.records.extend(to_proto(answered))
     except (CallError, TypeError, ValueError, AttributeError):
@@ -146,15 +142,12 @@ def _answer(app: App, step: training_pb2.SandboxStep, reply: training_pb2.Sandbo
         raise Fault("reply") from None
 
 
-def _class_word(error: BaseException) -> str:
-    """The nearest built-in class of `error`; the names of other classes are the app's words."""
-    if isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY):
-        return MemoryError.__name__
-    for kind in type(error).__mro__:
-        name = kind.__name__
-        if vars(builtins).get(name) is kind:
-            return name
-    return BaseException.__name__
+def _subject(error: BaseException) -> str:
+    """For the node's own record: whether memory was refused."""
+    refused = isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
+    )
+    return MemoryError.__name__ if refused else ""
 
 
 def _is_full(folder: str) -> bool:

@@ -47,7 +47,7 @@ def added(shape: UpdateShape, updates: Updates, levels: Sequence[int] | None = N
     levels = agreed(shape, updates) if levels is None else levels
     total = np.zeros(shape.payload_slots, dtype=np.uint64)
     for update in updates:
-        total += shape.encode(update, levels)
+        total += shape.encode(update, levels, shape.metrics)
         if shape.suite is Suite.BFV:
             total %= np.uint64(T)
     return total
@@ -202,7 +202,7 @@ def test_a_node_without_rows_shows_nothing_but_zeros_and_the_common_levels() -> 
     assert (nothing.nodes, nothing.clipped, nothing.examples) == (0, 0, 0)
     assert (nothing.changes, nothing.metrics) == ({}, {})
     zero = LocalUpdate(0, {"w": np.ones((2, 3), np.float32), "b": np.array(9.0)}, {})
-    assert (shape.encode(zero, (5, 0))[-3:] == shape.encode(None, (5, 0))[-3:]).all()
+    assert (shape.encode(zero, (5, 0), ())[-3:] == shape.encode(None, (5, 0), ())[-3:]).all()
 
 
 @pytest.mark.parametrize("suite", Suite)
@@ -210,7 +210,7 @@ def test_only_a_training_run_has_tensors(suite: Suite) -> None:
     spec = training()
     train = UpdateShape.of(spec, Action.TRAIN, suite, 4)
     evaluate = UpdateShape.of(spec, Action.EVALUATE, suite, 4)
-    assert (train.cells, train.flags, evaluate.flags) == (1, 1 + 2 * (LEVELS - 1), 1)
+    assert (train.cells, train.flags, evaluate.flags) == (1, 2 + 2 * (LEVELS - 1), 2)
     assert evaluate.tensors == ()
     assert train.slots > evaluate.slots > evaluate.payload_slots
     updates = [LocalUpdate(10, {}, {"loss": 0.5}), LocalUpdate(30, {}, {"loss": 0.25}), None]
@@ -271,7 +271,7 @@ def test_a_metric_counts_for_those_who_gave_it() -> None:
 @pytest.mark.parametrize("value", [MAX_METRIC, -MAX_METRIC, MAX_METRIC / 4, 1.7e308])
 def test_a_metric_too_large(value: float) -> None:
     with pytest.raises(StateError) as caught:
-        shape_of([], Suite.STREAM, 3).encode(LocalUpdate(4, {}, {"loss": value}), ())
+        shape_of([], Suite.STREAM, 3).flags_of(LocalUpdate(4, {}, {"loss": value}))
     assert (caught.value.code, caught.value.message) == (
         "training",
         "expected metrics times examples below 1.18059e+21, got more in `loss`",
@@ -292,7 +292,7 @@ def test_the_largest_metric_and_the_most_examples() -> None:
 def whole(nodes: int, clipped: int, examples: int, value: int, count: int, level: int) -> Slots:
     """One answer with these numbers, whatever they say."""
     shape = shape_of(WEIGHT, Suite.STREAM, 3)
-    slots = shape.encode(None, (level,))
+    slots = shape.encode(None, (level,), ())
     numbers = [nodes, clipped, examples, value, count, level]
     slots[: shape._integers.slots] = shape._integers.encode(numbers)
     return slots
@@ -341,3 +341,15 @@ def test_a_change_beyond_the_levels_that_were_agreed_is_cut() -> None:
     level = -LOWEST_POWER  # 1
     found = shape.decode(added(shape, [one_weight(100.0), one_weight(0.5), None], (level,)), 3)
     assert found.changes["w"][0] == pytest.approx(0.75, abs=1e-5)
+
+
+def test_a_metric_that_few_nodes_give_is_left_out() -> None:
+    shape = UpdateShape((), ("auc", "loss"), Suite.STREAM, 4)
+    given = [{"loss": 1.0, "auc": 0.5}, {"loss": 2.0, "auc": 0.75}, {"loss": 3.0}]
+    updates = [LocalUpdate(10, {}, metrics) for metrics in given]
+    totals = np.sum([shape.flags_of(update) for update in updates], axis=0, dtype=np.uint8)
+    released = shape.released_metrics(totals, 3)
+    assert released == {"loss"}
+    sums = sum(shape.encode(update, (), released) for update in updates)
+    assert isinstance(sums, np.ndarray)
+    assert shape.decode(sums, 3).metrics == {"loss": 2.0}

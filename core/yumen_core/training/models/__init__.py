@@ -51,11 +51,13 @@ def fit(
     tensors: Mapping[str, Values],
     table: pyarrow.Table,
     config: Mapping[str, Scalar],
+    *,
+    threshold: int = 1,
 ) -> tuple[dict[str, Values], dict[str, float]]:
     """Local work of a `train` run; see `work.fit`."""
     from yumen_core.training.models.work import fit as fit_rows
 
-    return fit_rows(model, tensors, table, config)
+    return fit_rows(model, tensors, table, config, threshold=threshold)
 
 
 def evaluate(
@@ -63,11 +65,13 @@ def evaluate(
     tensors: Mapping[str, Values],
     table: pyarrow.Table,
     config: Mapping[str, Scalar],
+    *,
+    threshold: int = 1,
 ) -> dict[str, float]:
     """Local work of an `evaluate` run; see `work.evaluate`."""
     from yumen_core.training.models.work import evaluate as evaluate_rows
 
-    return evaluate_rows(model, tensors, table, config)
+    return evaluate_rows(model, tensors, table, config, threshold=threshold)
 
 
 def metric_names(model: ReadyModel) -> tuple[str, ...]:

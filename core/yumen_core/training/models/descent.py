@@ -63,6 +63,11 @@ class Descent:
             count += len(target)
         return total / count
 
+    def reach(self, rows: int) -> int:
+        """How many of that many rows the steps of a round meet."""
+        steps, size = self.learning.steps, self.learning.batch_size
+        return rows if steps is None or not size else min(rows, steps * size)
+
     def _batches(
         self, rows: int, generator: np.random.Generator
     ) -> Iterator[tuple[torch.Tensor | slice, bool]]:

@@ -1,6 +1,7 @@
 """From a table's rows to the numbers that a ready model takes.
 
-A `ValueError` says which column does not fit and never quotes a value: its text may be logged.
+A `ValueError` says which column does not fit and never quotes a value: its text may be logged. At
+a node no value decides whether there is an error, which would be a question about single rows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pyarrow
 import pyarrow.compute
 
 from yumen_core.training.models.architecture import Embedding
-from yumen_core.training.models.inputs import Category, Level, Number
+from yumen_core.training.models.inputs import Category, Level, Number, Target
 from yumen_core.training.models.learning import Holdout
 from yumen_core.training.models.ready import ReadyModel
 from yumen_core.training.records import Values
@@ -26,8 +27,9 @@ Rows = npt.NDArray[np.int64]
 @dataclass(frozen=True)
 class Examples:
     """Complete rows. `numbers` (n, width) in the model's type; `levels` (n, categories) the index
-    of each row's level, for embeddings; `target` (n,) the index of the class, or the scaled number,
-    or None where only predictions are wanted; `complete` (rows of the table,) which were used."""
+    of each row's level, whether embedded or one-hot; `target` (n,) the index of the class, or the
+    scaled number, or None where only predictions are wanted; `complete` (rows of the table,) which
+    were used."""
 
     numbers: Values
     levels: Values
@@ -39,10 +41,12 @@ class Examples:
 
 
 def read_examples(model: ReadyModel, table: pyarrow.Table, *, target: bool = True) -> Examples:
-    """The rows of `table` that have a value in every column used.
+    """The rows of `table` that have a usable value in every column used.
 
-    Raises `ValueError` for a column that is missing or of a wrong type, a value outside the levels
-    or classes, and a number that is not finite or leaves the range of the model's type.
+    A value outside the levels or classes counts as missing, and so does a number that is not finite
+    or leaves the range of the model's type. Raises `ValueError` for a column that is absent or of a
+    type that the model cannot read; without `target`, where the rows are the caller's own, also for
+    a value that is there and not usable.
     """
     columns = model.columns if target else model.columns[:-1]
     found = {name: _column(table, name) for name in columns}
@@ -53,8 +57,18 @@ def read_examples(model: ReadyModel, table: pyarrow.Table, *, target: bool = Tru
     if not complete.all():
         mask = pyarrow.array(complete)
         found = {name: column.filter(mask) for name, column in found.items()}
-    numbers, levels = _inputs(model, found, int(complete.sum()))
-    return Examples(numbers, levels, _target(model, found) if target else None, complete)
+    read = _read(model, found)
+    usable = np.ones(int(complete.sum()), dtype=np.bool_)
+    for entry, values in zip(columns, read, strict=True):
+        good = np.isfinite(values) if values.dtype.kind == "f" else values >= 0
+        if not target and not good.all():
+            raise ValueError(f"expected values of `{entry}` that the model can use, got another")
+        usable &= good
+    complete[np.flatnonzero(complete)] = usable
+    if not usable.all():
+        read = [values[usable] for values in read]
+    answers = read.pop() if target else None
+    return Examples(*_inputs(model, read, int(usable.sum())), answers, complete)
 
 
 def split(examples: Examples, classes: int | None, holdout: Holdout) -> tuple[Rows, Rows]:
@@ -77,32 +91,40 @@ def split(examples: Examples, classes: int | None, holdout: Holdout) -> tuple[Ro
     return rows[~kept], rows[kept]
 
 
-def _inputs(model: ReadyModel, found: dict[str, pyarrow.Array], rows: int) -> tuple[Values, Values]:
+def _read(model: ReadyModel, found: dict[str, pyarrow.Array]) -> list[Values]:
+    """Each column in `found`, the inputs in order: scaled numbers, or codes of levels."""
+    read = []
+    for entry in (*model.inputs, model.target):
+        if entry.column not in found:
+            continue
+        column = found[entry.column]
+        match entry:
+            case Category(name, known):
+                read.append(_codes(name, column, known, "levels"))
+            case Target(name, classes) if classes is not None:
+                read.append(_codes(name, column, classes, "classes"))
+            case Number(name, center, scale) | Target(name, _, center, scale):
+                read.append(_scaled(name, column, center, scale, model.dtype))
+    return read
+
+
+def _inputs(model: ReadyModel, read: Sequence[Values], rows: int) -> tuple[Values, Values]:
+    """The numbers and levels of `Examples` from each input's values."""
     embedded = isinstance(model.architecture, Embedding)
     numbers = np.zeros((rows, model.width), dtype=model.dtype)
-    levels: list[Values] = []
+    levels = [v for entry, v in zip(model.inputs, read, strict=True) if isinstance(entry, Category)]
     at = 0
-    for entry in model.inputs:
-        match entry:
-            case Number(name, center, scale):
-                numbers[:, at] = _scaled(name, found[name], center, scale, model.dtype)
-                at += 1
-            case Category(name, known) if embedded:
-                levels.append(_codes(name, found[name], known, "levels"))
-            case Category(name, known, drop_first):
-                codes = _codes(name, found[name], known, "levels") - drop_first
-                present = np.flatnonzero(codes >= 0)
-                numbers[present, at + codes[present]] = 1
-                at += entry.width
+    for entry, values in zip(model.inputs, read, strict=True):
+        if isinstance(entry, Number):
+            numbers[:, at] = values
+        elif embedded:
+            continue
+        else:
+            codes = values - entry.drop_first
+            present = np.flatnonzero(codes >= 0)
+            numbers[present, at + codes[present]] = 1
+        at += entry.width
     return numbers, np.stack(levels, axis=1) if levels else np.zeros((rows, 0), np.int64)
-
-
-def _target(model: ReadyModel, found: dict[str, pyarrow.Array]) -> Values:
-    target = model.target
-    column = found[target.column]
-    if target.classes is None:
-        return _scaled(target.column, column, target.center, target.scale, model.dtype)
-    return _codes(target.column, column, target.classes, "classes")
 
 
 def _column(table: pyarrow.Table, name: str) -> pyarrow.Array:
@@ -123,22 +145,38 @@ def _scaled(name: str, column: pyarrow.Array, center: float, scale: float, dtype
     values = column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore", invalid="ignore"):
         scaled: Values = ((values - center) / scale).astype(dtype)
-    if not np.isfinite(scaled).all():
-        raise ValueError(f"expected finite numbers in `{name}`, got one that is not")
     return scaled
 
 
 def _codes(name: str, column: pyarrow.Array, known: Sequence[Level], what: str) -> Values:
-    """The index in `known` of each value. A whole number matches in any type of number."""
-    if pyarrow.types.is_nested(column.type):
-        raise ValueError(f"expected the {what} of `{name}` that the model names, got lists")
+    """The index in `known` of each value, -1 for another value. A whole number matches in any type
+    of number."""
+    kind = column.type
+    if _is_text(kind):
+        # As bytes: a text that is not UTF-8 would fail where it is decoded.
+        column = column.cast(pyarrow.large_binary())
+        index: dict[object, int] = {
+            level.encode(errors="surrogatepass"): code
+            for code, level in enumerate(known)
+            if isinstance(level, str)
+        }
+        right = bool(index)
+    else:
+        index = {level: code for code, level in enumerate(known) if not isinstance(level, str)}
+        right = bool(index) and (_is_number(kind) or pyarrow.types.is_boolean(kind))
+    if not right and not pyarrow.types.is_null(kind):
+        raise ValueError(
+            f"expected the {what} of `{name}` that the model names, got a column of another type"
+        )
     encoded = column.dictionary_encode()
-    index: dict[object, int] = {level: code for code, level in enumerate(known)}
     codes = [index.get(value, -1) for value in encoded.dictionary.to_pylist()]
-    if -1 in codes:
-        raise ValueError(f"expected the {what} of `{name}` that the model names, got another value")
     found: Values = np.array(codes, dtype=np.int64)[encoded.indices.to_numpy()]
     return found
+
+
+def _is_text(kind: pyarrow.DataType) -> bool:
+    types = pyarrow.types
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def _is_number(kind: pyarrow.DataType) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from yumen_core.training.models import network as networks
+from yumen_core.training.models.counting import counted
 from yumen_core.training.models.descent import Descent
 from yumen_core.training.models.ready import ReadyModel
 from yumen_core.training.models.rows import Examples, Rows, read_examples, split
@@ -24,26 +25,30 @@ def fit(
     tensors: Mapping[str, Values],
     table: pyarrow.Table,
     config: Mapping[str, Scalar],
+    *,
+    threshold: int = 1,
 ) -> tuple[dict[str, Values], dict[str, float]]:
-    """One round's training from the weights `tensors` on the rows that are not kept apart.
+    """One round's training from the weights `tensors` on the rows that are not kept apart and of
+    which enough count (`counting.counted`).
 
     Of `config` are read `lr` (in place of the model's rate and decay), `proximal-mu` (in place of
     the model's) and `server-round`. Returns the new weights, and `num-examples` with `train_loss`,
-    the mean loss over the last pass as its batches met it, penalties left out. Without rows the
-    weights are as they were and there is no loss. Raises `ValueError`, its text without any value
-    of a row, for rows, weights or settings that do not fit, and where the weights stop being
-    finite.
+    the mean loss over the last pass as its batches met it, penalties left out. Without such rows,
+    and where the weights or the loss stop being finite, the weights are as they were,
+    `num-examples` is 0 and there is no loss. Raises `ValueError`, which never depends on a row's
+    value, for columns, weights or settings that do not fit.
     """
     plan = _plan(model, config)
     examples = read_examples(model, table)
     rows, _ = split(examples, _classes(model), model.holdout)
+    rows = _counted(model, examples, rows, threshold)
     network = networks.load(model, tensors)
-    if not len(rows):
-        return networks.state(network), {"num-examples": 0}
+    if not len(rows) or plan.reach(len(rows)) < threshold:
+        return _as_sent(model, tensors), {"num-examples": 0}
     loss = plan.run(network, model, examples, rows)
     trained = networks.state(network)
     if not math.isfinite(loss) or not all(np.isfinite(v).all() for v in trained.values()):
-        raise ValueError("expected weights that stay finite, got others: lower the learning rate")
+        return _as_sent(model, tensors), {"num-examples": 0}
     return trained, {"num-examples": len(rows), "train_loss": loss}
 
 
@@ -52,15 +57,20 @@ def evaluate(
     tensors: Mapping[str, Values],
     table: pyarrow.Table,
     config: Mapping[str, Scalar],
+    *,
+    threshold: int = 1,
 ) -> dict[str, float]:
-    """How the weights `tensors` do on the rows kept apart, or on all where none are.
+    """How the weights `tensors` do on the rows kept apart, or on all where none are; of both, those
+    that count (`counting.counted`).
 
     Returns `num-examples` and `eval_loss`; of classes `eval_acc`, the share of rows whose class has
     the highest probability; of numbers `eval_mse` and `eval_mae`, in the target's own unit. Without
-    rows only `num-examples`. Raises `ValueError` as `fit` does.
+    such rows, and where a metric is not finite, only `num-examples` of 0. Raises `ValueError` as
+    `fit` does.
     """
     examples = read_examples(model, table)
     _, rows = split(examples, _classes(model), model.holdout)
+    rows = _counted(model, examples, rows, threshold)
     network = networks.load(model, tensors)
     if not len(rows):
         return {"num-examples": 0}
@@ -73,9 +83,7 @@ def evaluate(
         errors = (answers[:, 0] - target).double() * model.target.scale
         found["eval_mse"] = float((errors**2).mean())
         found["eval_mae"] = float(errors.abs().mean())
-    if not all(math.isfinite(value) for value in found.values()):
-        raise ValueError("expected a finite loss, got another: the weights are too large")
-    return found
+    return found if all(map(math.isfinite, found.values())) else {"num-examples": 0}
 
 
 def outputs(network: nn.Module, examples: Examples, rows: Rows) -> torch.Tensor:
@@ -130,6 +138,15 @@ def _setting(config: Mapping[str, Scalar], name: str) -> float:
 
 def _classes(model: ReadyModel) -> int | None:
     return None if model.target.classes is None else len(model.target.classes)
+
+
+def _as_sent(model: ReadyModel, tensors: Mapping[str, Values]) -> dict[str, Values]:
+    return {name: np.array(tensors[name]) for name, _, _ in model.arrays}
+
+
+def _counted(model: ReadyModel, examples: Examples, rows: Rows, threshold: int) -> Rows:
+    by_class = model.target.classes is not None
+    return counted(examples, rows, by_class=by_class, threshold=threshold)
 
 
 def _target(examples: Examples) -> Values:
