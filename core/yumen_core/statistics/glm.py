@@ -27,6 +27,18 @@ from yumen_core.statistics.families import Terms, pearson
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, wide_real
 from yumen_core.statistics.model import MODEL, Model, ModelRows, model_rows, parse_model
+from yumen_core.statistics.rounding import (
+    MOST_ERROR,
+    MOST_TRANSFORM,
+    UNIT,
+    Gram,
+    Sizing,
+    Total,
+    coarse,
+    combined,
+    product,
+    unsliced,
+)
 from yumen_core.statistics.rows import Rows, check_units
 from yumen_core.statistics.spread import is_spread
 
@@ -41,16 +53,12 @@ MOST_DEVIANCE = {"binomial": 8.0, "poisson": 40.0, "gamma": 40.0}
 """For each row of weight 1 (poisson: for each count, and one more a row). A constant of all nodes
 stays within it where a node's odds differ from theirs a thousandfold, its means twentyfold."""
 
+BENDS = {"identity": 0.0, "inverse": 2.0}
+"""`rounding.Sizes.bend` by link, 1 for others."""
+
 WEIGHTS_SHARE, SQUARES_SHARE = 0.5, 0.25
 """Of the threshold, the effective rows that weights and squared residuals must leave: rows that
 count unequally, as in any sound model, pass; coefficients that single out a row or two do not."""
-
-MOST_TRANSFORM, MOST_BETA, FAR, GRAIN = 1e5, 100.0, 1e3, 1e-12
-"""What keeps the rounding of double precision from picking rows: a number added to 2**53 says
-whether it is above an edge, and coefficients can blow that up. So an entry of the transform is
-within MOST_TRANSFORM, beta within MOST_BETA (and a tenth of it a column) in all, a centre within
-FAR of the node's own deviations from its own mean, a scale within a factor FAR of the deviation,
-and what is given is rounded to GRAIN of the size of its terms, to hide what rounding rows does."""
 
 _BLOCK_VALUES = 1 << 18  # a block of the design, 2 MiB, stays in a core's cache
 _MOST_INNER_STEPS = 200
@@ -118,33 +126,40 @@ class GlmStep:
     ) -> Local:
         own = model_rows(rows, arguments, rules)
         check_fit_inputs(inputs)
-        if too_steep(inputs):
-            width = fit_width(own.model, len(inputs["beta"]))
+        constant = arguments["fit"] == "constant"
+        width = fit_width(own.model, len(inputs["beta"]))
+        if too_steep(own, inputs, constant=constant):
             return Local(model_counts(own, rows), untold(width))
-        fit = Fit(own, inputs, constant=arguments["fit"] == "constant")
+        fit = Fit(own, inputs, constant=constant)
         family = own.model.family
-        score, sums, spread = np.zeros(fit.size), np.zeros(len(FIT_SUMS)), np.zeros(4)
-        expected, observed = Gram(fit.size), Gram(fit.size)
+        score, sums, spread = Total(fit.size, 1), Total(len(FIT_SUMS)), np.zeros(4)
+        expected, observed, sizing = Gram(fit.size), Gram(fit.size), fit.sizing()
         for block, terms in fit.terms():
-            score += block.columns @ terms.score
+            product(block.columns, terms.score[np.newaxis], score)
             expected.add(block.columns, terms.information)
             if not family.canonical:
                 observed.add(block.columns, terms.observed)
-            sums += (terms.deviance.sum(), pearson(terms).sum(), terms.information.sum())
+            sums.add(
+                np.array([terms.deviance.sum(), pearson(terms).sum(), terms.information.sum()])
+            )
             spread += row_weights(terms)
-        parts = [score, upper(expected.around(fit.own_intercept))]
-        if not family.canonical:
-            parts.append(upper(observed.around(fit.own_intercept)))
-        size = float(np.diag(expected.products).max()) if fit.size else 0.0
-        parts[0] = coarse(parts[0], np.sqrt(max(size, 0.0) * float(spread[3])))
-        parts[1:] = [coarse(part, max(size, float(np.abs(part).max()))) for part in parts[1:]]
-        values = np.concatenate(
-            [*parts, *(coarse(sums[at : at + 1], abs(float(sums[at]))) for at in range(len(sums)))]
-        )
-        told = tells(own, sums[0], spread, rules)
-        return Local(
-            model_counts(own, rows), values.reshape(1, -1) if told else untold(len(values))
-        )
+            sizing.add(block.columns, block.eta + fit.intercept, terms)
+        if not tells(own, float(sums.value[0]), spread, rules):
+            return Local(model_counts(own, rows), untold(width))
+        sizes = sizing.sizes()
+        grams = [expected] if family.canonical else [expected, observed]
+        parts = [
+            score.value[:, 0],
+            *(upper(gram.around(fit.own_intercept)) for gram in grams),
+            sums.value,
+        ]
+        bounds = [
+            sizes.of_score(),
+            *[upper(sizes.of_gram())] * len(grams),
+            sizes.of_sums(*sums.value.tolist()),
+        ]
+        values = coarse(np.concatenate(parts), np.concatenate(bounds), rules.threshold)
+        return Local(model_counts(own, rows), values.reshape(1, -1))
 
 
 def fit_width(model: Model, p: int) -> int:
@@ -160,10 +175,21 @@ def untold(width: int) -> Reals:
     return values
 
 
-def too_steep(inputs: Inputs) -> bool:
-    """Whether the coefficients are beyond MOST_BETA: that follows from them alone."""
-    beta = np.abs(inputs["beta"])
-    return not beta.sum() <= MOST_BETA * (1 + len(beta) / 10)
+def too_steep(own: ModelRows, inputs: Inputs, *, constant: bool) -> bool:
+    """Whether the coefficients are so large that rounding could move the linear predictor by more
+    than `rounding.MOST_ERROR`: that follows from them and from the rows' own spread."""
+    sizes = own.sizes(inputs["centre"], inputs["scale"], constant=constant)
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = float(np.abs(inputs["beta"]) @ (np.abs(inputs["transform"]).T @ sizes))
+    return not UNIT * reach <= MOST_ERROR
+
+
+def no_fit() -> StateError:
+    return StateError(
+        "too_few_rows",
+        "expected coefficients that fit the rows here, got weights on a few of them",
+        remedy="simplify the model",
+    )
 
 
 def tells(own: ModelRows, deviance: float, spread: Reals, rules: DisclosureRules) -> bool:
@@ -186,30 +212,6 @@ def tells(own: ModelRows, deviance: float, spread: Reals, rules: DisclosureRules
         and is_spread(spread[0], spread[1], rules, share=WEIGHTS_SHARE)
         and is_spread(spread[2], spread[3], rules, share=WEIGHTS_SHARE)
     )
-
-
-class Gram:
-    """Weighted sums over rows, block by block: of the products of columns, of columns, of 1."""
-
-    def __init__(self, size: int) -> None:
-        self.products = np.zeros((size, size))
-        self.sums = np.zeros(size)
-        self.weight = 0.0
-
-    def add(self, columns: Reals, weights: Reals) -> None:
-        """`columns` are float64[p, m], `weights` float64[m] from 0."""
-        root = columns * np.sqrt(weights)
-        self.products += root @ root.T
-        self.sums += columns @ weights
-        self.weight += float(weights.sum())
-
-    @property
-    def mean(self) -> Reals:
-        return self.sums / self.weight
-
-    def around(self, mean: bool) -> Reals:
-        """The products, around the weighted means if `mean` says so: float64[p, p]."""
-        return self.products - np.outer(self.sums, self.mean) if mean else self.products
 
 
 class Fit:
@@ -242,8 +244,27 @@ class Fit:
         self.size = self._columns.shape[0]
         transform = inputs["transform"]
         self._transform = None if np.array_equal(transform, np.eye(self.size)) else transform
+        self.moved = np.zeros(self.size)
+        """What rounding may do to any row of Z, float64[p], beyond a share of its own value."""
+        if self._transform is not None:
+            sizes = own.sizes(inputs["centre"], inputs["scale"], constant=constant)
+            self.moved = unsliced(transform, np.sqrt(own.count) * sizes)
         self._beta = inputs["beta"]
         self.intercept = self._own_intercept() if self.own_intercept else 0.0
+
+    def sizing(self) -> Sizing:
+        """What adds up the bounds of this fit's sums."""
+        weights = 1.0 if self._own.weights is None else self._own.weights
+        response = np.maximum(np.abs(self._response), 1.0) * weights
+        return Sizing(
+            self._beta,
+            self.moved,
+            self._own.count,
+            rounded=self._transform is not None,
+            bend=BENDS.get(self._own.model.family.link, 1.0),
+            weight=float(np.sum(weights * np.ones(self._own.count))),
+            response=float(np.sqrt(response @ response)),
+        )
 
     def blocks(self) -> Iterator[Block]:
         """Every row, with the predictor of offset, coefficients and the node's own intercept."""
@@ -252,8 +273,8 @@ class Fit:
             rows = slice(start, start + step)
             columns = self._columns[:, rows]
             if self._transform is not None:
-                columns = self._transform.T @ columns
-            eta = self._beta @ columns
+                columns = combined(self._transform, columns)
+            eta = combined(self._beta[:, np.newaxis], columns)[0]
             if self._offset is not None:
                 eta += self._offset[rows]
             yield Block(rows, columns, eta)
@@ -356,15 +377,6 @@ def model_counts(own: ModelRows, rows: Rows) -> Counts:
 def fit_inputs(p: int) -> dict[str, tuple[int, ...]]:
     """The shapes of what the requester sends for a round over `p` columns."""
     return {"beta": (p,), "centre": (p,), "scale": (p,), "transform": (p, p), "response": (2,)}
-
-
-def coarse(values: Reals, size: float) -> Reals:
-    """`values` in whole steps of about GRAIN of `size`, the size of the terms that they sum."""
-    if not size * GRAIN > 1e-300:
-        return values
-    step = 2.0 ** np.floor(np.log2(size * GRAIN))
-    steps: Reals = np.rint(values / step) * step
-    return steps
 
 
 def upper(square: Reals) -> Reals:

@@ -25,6 +25,7 @@ from yumen_core.statistics.design import (
 from yumen_core.statistics.families import Family, family_of
 from yumen_core.statistics.kinds import Arguments, Variables
 from yumen_core.statistics.layout import Reals
+from yumen_core.statistics.rounding import FAR
 from yumen_core.statistics.rows import LARGEST, Mask, Rows, Variable, check_units, usable
 from yumen_core.statistics.spread import check_spread, check_values
 
@@ -173,10 +174,8 @@ class ModelRows:
         return len(self.response)
 
     def check_units(self, centre: Reals, scale: Reals, response: Reals, *, constant: bool) -> None:
-        """Refuse centres and scales far from this node's own columns (`glm.FAR`), and a response's.
-        Raises `StateError` (`data_values`)."""
-        from yumen_core.statistics.glm import FAR  # it computes over these rows
-
+        """Refuse centres and scales far from this node's own columns (`rounding.FAR`), and a
+        response's. Raises `StateError` (`data_values`)."""
         means, deviations = self._units()
         if not constant:
             _near(centre, scale, means[:-1], deviations[:-1], FAR)
@@ -186,6 +185,15 @@ class ModelRows:
         elif unit != 1.0:
             size = np.maximum(np.abs(means[-1:]), deviations[-1:])
             _near(means[-1:], response[1:], means[-1:], size, FAR)
+
+    def sizes(self, centre: Reals, scale: Reals, *, constant: bool) -> Reals:
+        """The root of the mean square of each column less its centre, by its scale, float64[p]. No
+        row is beyond that times the root of the number of rows."""
+        if constant:
+            return np.ones(1)
+        means, deviations = self._units()
+        found: Reals = np.hypot(deviations[:-1], means[:-1] - centre) / scale
+        return found
 
     def _units(self) -> tuple[Reals, Reals]:
         """The mean and the deviation of each column, then of the response, as they are."""

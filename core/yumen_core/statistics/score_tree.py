@@ -10,7 +10,7 @@ from yumen_core.canonical import Json
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.errors import StateError
 from yumen_core.statistics import arguments as read
-from yumen_core.statistics.glm import Fit, fit_inputs
+from yumen_core.statistics.glm import Fit, check_fit_inputs, fit_inputs, no_fit, too_steep
 from yumen_core.statistics.grid import MAX_DEPTH
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Layout, Reals
@@ -76,6 +76,9 @@ def _ordered(
     rows: Rows, model: Mapping[str, Json], inputs: Inputs, rules: DisclosureRules
 ) -> list[Reals]:
     own = model_rows(rows, model, rules)
+    check_fit_inputs(inputs)
+    if too_steep(own, inputs, constant=False):
+        raise no_fit()
     fit = Fit(own, inputs, constant=False)
     score = np.concatenate([block.eta + fit.intercept for block in fit.blocks()])
     return in_order(score, own.response.astype(np.int64), 2)

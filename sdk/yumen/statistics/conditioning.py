@@ -11,11 +11,11 @@ from yumen_core.statistics.layout import Reals
 WELL_CONDITIONED = 1e-8
 """The least eigenvalue of a Gram matrix of unit diagonal at which a solution keeps 8 digits."""
 
-INDEPENDENT = 4e-5
+INDEPENDENT = 1e-11
 """A column's distance from the span of the others, as a share of its length, below which it counts
 as their linear combination."""
 
-_NOISE = 1e-10  # above what nodes round their sums to (`glm.GRAIN`)
+_NOISE = 1e-13  # above the steps of nodes' sums (`rounding.coarse`) of columns of a length
 _SHARE = 1e-6
 
 
@@ -32,8 +32,10 @@ def orthogonaliser(gram: Reals) -> Reals:
     """
     correlation, lengths = _correlation(gram)
     p = len(gram)
-    if np.linalg.eigvalsh(correlation)[0] < 10 * p * _NOISE:
-        correlation = correlation + p * _NOISE * np.eye(p)
+    least = float(np.linalg.eigvalsh(correlation)[0])
+    if least < 10 * p * _NOISE:
+        # A column that is rounding alone is no longer than the steps of its products.
+        correlation = correlation + max(p * _NOISE, -2.0 * least) * np.eye(p)
     factor = np.linalg.cholesky(correlation)
     found: Reals = np.linalg.solve(factor, np.diag(1.0 / lengths)).T
     return found

@@ -24,7 +24,7 @@ from yumen.statistics.conditioning import (
 from yumen.statistics.penalties import Penalty
 
 PASSES = 3  # over a design that is nearly collinear, before its first step
-_SLACK = 1e-9
+_SLACK = 1e-11
 _LINEAR_IS_ENOUGH = 1e-6
 _FIRST_TO_JUDGE = 8
 _HALVINGS = 30
