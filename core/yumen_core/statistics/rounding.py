@@ -94,7 +94,7 @@ def product(left: Reals, right: Reals, total: Total | None = None) -> Reals:
         else:
             other_high, other_low = _slices(right[:, some])
             found.add(high @ other_high.T)
-            found.add(high @ other_low.T + low @ other_high.T + low @ other_low.T)
+            found.add(high @ other_low.T + low @ right[:, some].T)
     return found.value
 
 
@@ -106,19 +106,23 @@ def combined(coefficients: Reals, columns: Reals) -> Reals:
     """
     _, exponents = np.frexp(np.abs(columns).max(axis=1, initial=0.0))
     powers = np.ldexp(1.0, exponents)[:, np.newaxis]
-    return product((coefficients * powers).T, (columns / powers).T)
+    left, right = (coefficients * powers).T, (columns / powers).T
+    high, low = _slices(left)
+    other_high, other_low = _slices(right)
+    found: Reals = high @ other_high.T + (high @ other_low.T + low @ right.T)
+    return found
 
 
 def unsliced(coefficients: Reals, sizes: Reals) -> Reals:
     """What `combined` loses at most of any row, float64[q], beyond the rounding of its own value,
     for columns within `sizes`, float64[p].
 
-    Of the smaller slices' products, p + 3 roundings of sums of 3 p products within 2**-_BITS of the
+    Of the smaller slices' products, p + 3 roundings of sums of 2 p products within 2**-_BITS of the
     greatest term, itself within 4 times its size by the powers of 2.
     """
     p = len(sizes)
     greatest = np.max(np.abs(coefficients) * sizes[:, np.newaxis], axis=0, initial=0.0)
-    found: Reals = (p + 3) * UNIT * 3 * p * 2.0**-_BITS * 4 * greatest
+    found: Reals = (p + 3) * UNIT * 2 * p * 2.0**-_BITS * 4 * greatest
     return found
 
 
