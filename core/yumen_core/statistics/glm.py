@@ -32,11 +32,13 @@ from yumen_core.statistics.rounding import (
     MOST_TRANSFORM,
     UNIT,
     Gram,
+    Products,
     Sizing,
+    Slices,
     Total,
     coarse,
-    combined,
-    product,
+    room_of,
+    rows_at_once,
     unsliced,
 )
 from yumen_core.statistics.rows import Rows, check_units
@@ -60,16 +62,20 @@ WEIGHTS_SHARE, SQUARES_SHARE = 0.5, 0.25
 """Of the threshold, the effective rows that weights and squared residuals must leave: rows that
 count unequally, as in any sound model, pass; coefficients that single out a row or two do not."""
 
-_BLOCK_VALUES = 1 << 18  # a block of the design, 2 MiB, stays in a core's cache
 _MOST_INNER_STEPS = 200
 
 
 class Block(NamedTuple):
-    """Some rows: their places, Z (float64[p, m]) and the linear predictor (float64[m])."""
+    """Some rows: their places, Z (float64[p, m]) and the linear predictor (float64[m]). The room of
+    Z and of its slices is that of the next block."""
 
     rows: slice
-    columns: Reals
+    slices: Slices
     eta: Reals
+
+    @property
+    def columns(self) -> Reals:
+        return self.slices.lines
 
 
 class DesignMoments:
@@ -131,14 +137,14 @@ class GlmStep:
         if too_steep(own, inputs, constant=constant):
             return Local(model_counts(own, rows), untold(width))
         fit = Fit(own, inputs, constant=constant)
-        family = own.model.family
-        score, sums, spread = Total(fit.size, 1), Total(len(FIT_SUMS)), np.zeros(4)
-        expected, observed, sizing = Gram(fit.size), Gram(fit.size), fit.sizing()
+        score, sums, spread = Products(fit.size, 1), Total(len(FIT_SUMS)), np.zeros(4)
+        scores, sizing = Slices(1, rows_at_once(fit.size)), fit.sizing()
+        expected, *observed = grams = fit.grams()
         for block, terms in fit.terms():
-            product(block.columns, terms.score[np.newaxis], score)
-            expected.add(block.columns, terms.information)
-            if not family.canonical:
-                observed.add(block.columns, terms.observed)
+            score.add(block.slices, scores.take(terms.score[np.newaxis]))
+            expected.add(block.slices, terms.information)
+            for gram in observed:
+                gram.add(block.slices, terms.observed)
             sums.add(
                 np.array([terms.deviance.sum(), pearson(terms).sum(), terms.information.sum()])
             )
@@ -146,13 +152,8 @@ class GlmStep:
             sizing.add(block.columns, block.eta + fit.intercept, terms)
         if not tells(own, float(sums.value[0]), spread, rules):
             return Local(model_counts(own, rows), untold(width))
-        sizes = sizing.sizes()
-        grams = [expected] if family.canonical else [expected, observed]
-        parts = [
-            score.value[:, 0],
-            *(upper(gram.around(fit.own_intercept)) for gram in grams),
-            sums.value,
-        ]
+        sizes = sizing.sizes(*grams)
+        parts = [score.value[:, 0], *(upper(gram.around()) for gram in grams), sums.value]
         bounds = [
             sizes.of_score(),
             *[upper(sizes.of_gram())] * len(grams),
@@ -203,9 +204,10 @@ def tells(own: ModelRows, deviance: float, spread: Reals, rules: DisclosureRules
     family = own.model.family
     if family.name == "gaussian":
         return True
-    weights = own.weights if own.weights is not None else np.ones_like(own.response)
-    most = MOST_DEVIANCE[family.name]
-    room = weights @ (own.response + 1.0) if family.name == "poisson" else weights.sum()
+    most, room = MOST_DEVIANCE[family.name], own.weight
+    if family.name == "poisson":
+        counts = own.response.sum() if own.weights is None else own.weights @ own.response
+        room += float(counts)
     return bool(
         deviance <= most * room
         and spread[0] > 0
@@ -238,6 +240,7 @@ class Fit:
         if own.offset is not None and family.link in ("identity", "inverse"):
             self._offset = own.offset / unit if family.link == "identity" else own.offset * unit
         self.own_intercept = own.model.own_intercepts and not constant
+        self._constant = constant
         self._columns = (
             own.constant() if constant else own.standardised(inputs["centre"], inputs["scale"])
         )
@@ -252,32 +255,43 @@ class Fit:
         self._beta = inputs["beta"]
         self.intercept = self._own_intercept() if self.own_intercept else 0.0
 
+    def grams(self) -> tuple[Gram, ...]:
+        """To add up the information, and the observed one where the link is not canonical."""
+        count = 1 if self._own.model.family.canonical else 2
+        return tuple(Gram(self.size, centred=self.own_intercept) for _ in range(count))
+
     def sizing(self) -> Sizing:
         """What adds up the bounds of this fit's sums."""
-        weights = 1.0 if self._own.weights is None else self._own.weights
-        response = np.maximum(np.abs(self._response), 1.0) * weights
+        response = np.maximum(np.abs(self._response), 1.0)
+        if self._own.weights is not None:
+            response *= self._own.weights
+        length = None
+        if self._transform is None:
+            length = np.sqrt(self._own.count * np.ones(1)) if self._constant else self._own.lengths
         return Sizing(
             self._beta,
             self.moved,
             self._own.count,
-            rounded=self._transform is not None,
+            length=length,
             bend=BENDS.get(self._own.model.family.link, 1.0),
-            weight=float(np.sum(weights * np.ones(self._own.count))),
+            weight=self._own.weight,
             response=float(np.sqrt(response @ response)),
         )
 
     def blocks(self) -> Iterator[Block]:
         """Every row, with the predictor of offset, coefficients and the node's own intercept."""
-        step = max(256, _BLOCK_VALUES // self.size)
+        step = rows_at_once(self.size)
+        slices, standard = Slices(self.size, step), Slices(self.size, step)
+        into = room_of(self.size, step), room_of(self.size, step)
         for start in range(0, self._own.count, step):
             rows = slice(start, start + step)
             columns = self._columns[:, rows]
             if self._transform is not None:
-                columns = combined(self._transform, columns)
-            eta = combined(self._beta[:, np.newaxis], columns)[0]
+                columns = standard.take(columns).combined(self._transform, into)
+            eta = slices.take(columns).combined(self._beta[:, np.newaxis])[0]
             if self._offset is not None:
                 eta += self._offset[rows]
-            yield Block(rows, columns, eta)
+            yield Block(rows, slices, eta)
 
     def terms(self) -> Iterator[tuple[Block, Terms]]:
         """Every row's terms, weighted."""
@@ -289,7 +303,10 @@ class Fit:
         if self._own.weights is None:
             return terms
         weights = self._own.weights[rows]
-        return Terms(*(term * weights for term in terms))
+        deviance, score, information = (term * weights for term in terms[:3])
+        same = terms.observed is terms.information
+        observed = information if same else terms.observed * weights
+        return Terms(deviance, score, information, observed)
 
     def _own_intercept(self) -> float:
         """The likelihood's maximum over the node's intercept: Newton's method in one dimension,

@@ -168,6 +168,8 @@ class ModelRows:
     _standard: bytes = b""
     _constant: Reals | None = None
     _own_units: tuple[Reals, Reals] | None = None
+    _lengths: Reals | None = None
+    _weight: float | None = None
 
     @property
     def count(self) -> int:
@@ -195,6 +197,20 @@ class ModelRows:
         found: Reals = np.hypot(deviations[:-1], means[:-1] - centre) / scale
         return found
 
+    @property
+    def lengths(self) -> Reals:
+        """The roots of the columns' sums of squares, as last standardised: float64[p]."""
+        if self._lengths is None:
+            self._lengths = np.sqrt(np.einsum("pn,pn->p", self.columns, self.columns))
+        return self._lengths
+
+    @property
+    def weight(self) -> float:
+        """The sum of the rows' weights."""
+        if self._weight is None:
+            self._weight = float(self.count if self.weights is None else self.weights.sum())
+        return self._weight
+
     def _units(self) -> tuple[Reals, Reals]:
         """The mean and the deviation of each column, then of the response, as they are."""
         if self._own_units is None:
@@ -217,7 +233,7 @@ class ModelRows:
                 column /= unit
                 if self.model.own_intercepts:
                     column -= np.average(column, weights=self.weights)
-            self._standard = standard
+            self._standard, self._lengths = standard, None
         return self.columns
 
     def constant(self) -> Reals:

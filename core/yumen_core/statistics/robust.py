@@ -34,8 +34,8 @@ from yumen_core.statistics.rounding import (
     SUMMED,
     UNIT,
     Gram,
+    Products,
     Sizes,
-    Total,
     coarse,
     crossed,
     product,
@@ -78,11 +78,11 @@ class Robust:
         fit = Fit(own, inputs, constant=False)
         covariance = read.text(arguments, "covariance", COVARIANCES)
         observed, expected, sizes = _grams(own, fit, rules)
-        information = expected.around(fit.own_intercept)
+        information = expected.around()
         root = _root(inputs["bread"], information) if covariance in ("HC2", "HC3") else None
         mean = observed.mean if fit.own_intercept else np.zeros(fit.size)
         weight = expected.weight if fit.own_intercept else 0.0
-        meat, total = Total(fit.size, fit.size), Total(fit.size, 1)
+        meat, total = Products(fit.size, fit.size), Products(fit.size, 1)
         sums, rounded = np.zeros(4), _Rounded(fit, sizes, root)
         for block, terms in fit.terms():
             columns = block.columns - mean[:, None]
@@ -106,7 +106,7 @@ class Robust:
             middle = upper(np.outer(told, told))
         else:
             middle = coarse(upper(meat.value), upper(rounded.bounds()), rules.threshold)
-        outer = upper(observed.around(fit.own_intercept))
+        outer = upper(observed.around())
         values = [middle, coarse(outer, upper(sizes.of_gram()), rules.threshold)]
         return Local(model_counts(own, rows), np.concatenate(values).reshape(1, -1))
 
@@ -152,17 +152,17 @@ def _grams(own: ModelRows, fit: Fit, rules: DisclosureRules) -> tuple[Gram, Gram
     """The columns' products under the observed and under the expected information, and what bounds
     their rounding. Raises `StateError` (`too_few_rows`) at coefficients that are no fit
     (`glm.tells`)."""
-    observed, expected, sizing = Gram(fit.size), Gram(fit.size), fit.sizing()
+    grams, sizing = fit.grams(), fit.sizing()
     deviance, spread = 0.0, np.zeros(4)
     for block, terms in fit.terms():
         deviance += float(terms.deviance.sum())
         spread += row_weights(terms)
-        observed.add(block.columns, terms.observed)
-        expected.add(block.columns, terms.information)
+        for gram, weights in zip(grams, (terms.information, terms.observed), strict=False):
+            gram.add(block.slices, weights)
         sizing.add(block.columns, block.eta + fit.intercept, terms)
     if not tells(own, deviance, spread, rules):
         raise no_fit()
-    return observed, expected, sizing.sizes()
+    return grams[-1], grams[0], sizing.sizes(*grams)
 
 
 def _leverage(root: Reals, columns: Reals, terms: Terms, weight: float) -> Reals:

@@ -29,8 +29,9 @@ from yumen_core.statistics.layout import Reals
 UNIT = 2.0**-53
 """The relative error of one operation."""
 
-SUMMED = UNIT
-"""Of a sum of products over rows, as a share of their sizes: one rounding at the end."""
+SUMMED = 1.5 * UNIT
+"""Of a sum of products over rows, as a share of their sizes: one rounding at the end, and those of
+the smaller slices' products in a block, whose m rows leave no more than 2 m sqrt(m) 2**-_BITS."""
 
 PAIRED = 64 * UNIT
 """The same of numpy's sum in pairs, of terms that took a few operations each: 16 for its innermost
@@ -54,6 +55,9 @@ _BITS = 22
 """Of a slice: products of two have 44 bits, and sums of 2**9 of these the 53 of a float."""
 
 _TERMS = 1 << 9
+_MOST_CHUNKS = 16  # of _TERMS rows in a block
+_APART = 24  # floats between lines, for lengths that are powers of 2
+_BLOCK_VALUES = 1 << 17  # of a block of lines: 1 MiB
 _LEAST = 1e-300
 _ADDED = 1.0  # to the predictor, at its own size: the last rounding; an offset's is a row's own
 
@@ -76,41 +80,147 @@ class Total:
         found: Reals = self._sum + self._lost
         return found
 
+    @property
+    def exact(self) -> tuple[Reals, Reals]:
+        """The sum as two floats."""
+        return self._sum, self._lost
 
-def product(left: Reals, right: Reals, total: Total | None = None) -> Reals:
-    """left @ right.T, float64[p, q], of float64[p, m] and float64[q, m], added to any `total`.
 
-    Each line is split into the _BITS below its greatest size and the rest. Products of the former
-    are exact, and what is large cancels in them without loss; the others are 2**-_BITS as large.
+def rows_at_once(size: int) -> int:
+    """The rows of a block of `size` lines: whole chunks of _TERMS, which a core's cache holds in a
+    few copies."""
+    return min(max(_BLOCK_VALUES // (size * _TERMS), 1), _MOST_CHUNKS) * _TERMS
+
+
+def room_of(size: int, rows: int) -> Reals:
+    """float64[size, rows] whose lines do not all begin at the same place of a core's cache."""
+    return np.empty((size, rows + _APART))[:, :rows]
+
+
+class Slices:
+    """Lines of a block of rows, float64[p, m], each split into the _BITS below its greatest size
+    and the rest, `low`, which is 2**-_BITS as large: their sum is exact.
+
+    `high` is 0 beyond the rows, to whole chunks of _TERMS. A block takes the room of the one
+    before, for fresh memory costs more than the sums.
     """
-    found = Total(len(left), len(right)) if total is None else total
-    for start in range(0, left.shape[1], _TERMS):
-        some = slice(start, start + _TERMS)
-        high, low = _slices(left[:, some])
+
+    def __init__(self, size: int, rows: int) -> None:
+        width = -(-rows // _TERMS) * _TERMS
+        self._high, self._low = room_of(size, width), room_of(size, width)
+        self.lines: Reals = self._high[:, :0]
+        self.high: Reals = self.lines
+        self.low: Reals = self.lines
+        self._exponents = np.zeros(size, dtype=np.int_)
+
+    def take(self, lines: Reals) -> Slices:
+        """This, of `lines` of no more rows than there is room for."""
+        self.lines, m = lines, lines.shape[1]
+        self.high = self._high[:, : -(-m // _TERMS) * _TERMS]
+        self.low = self._low[:, :m]
+        high, sizes = self.high[:, :m], np.zeros(len(lines))
+        if m:
+            sizes = np.maximum(lines.max(axis=1), -lines.min(axis=1))
+        _, self._exponents = np.frexp(sizes)
+        # Added to 1.5 * 2**52 grains a number is rounded to whole grains.
+        above = np.ldexp(1.5, self._exponents + (52 - _BITS))[:, np.newaxis]
+        np.add(lines, above, out=high)
+        np.subtract(high, above, out=high)
+        np.subtract(lines, high, out=self.low)
+        self.high[:, m:] = 0.0
+        return self
+
+    def chunks(self) -> Reals:
+        """`high` by chunks, float64[chunks, p, _TERMS]."""
+        found: Reals = self.high.reshape(len(self.high), -1, _TERMS).transpose(1, 0, 2)
+        return found
+
+    def combined(self, coefficients: Reals, into: tuple[Reals, Reals] | None = None) -> Reals:
+        """coefficients.T @ lines, as `combined` says; in the first of two rooms, if given, each
+        float64[q, rows] for at least as many rows."""
+        p, m = self.lines.shape
+        q = coefficients.shape[1]
+        found, more = (each[:, :m] for each in into or (np.empty((q, m)), np.empty((q, m))))
+        powers = np.ldexp(1.0, self._exponents)
+        sliced = Slices(q, p).take(coefficients.T * powers)
+        high, low = sliced.high[:, :p] / powers, sliced.low / powers
+        np.matmul(high, self.low, out=found)
+        found += np.matmul(low, self.lines, out=more)
+        found += np.matmul(high, self.high[:, :m], out=more)
+        return found
+
+
+class Products:
+    """Sums over rows of the products of lines, block by block: float64[p, q].
+
+    Products of high slices are exact, also summed over a chunk, and what is large cancels in them
+    without loss; the others are 2**-_BITS as large.
+    """
+
+    def __init__(self, p: int, q: int) -> None:
+        self._shape = (p, q)
+        self._high: dict[int, Total] = {}
+        self._low = Total(p, q)
+        self._copy = np.empty((p, 0))
+
+    def add(self, left: Slices, right: Slices) -> None:
+        """left @ right.T, of as many rows."""
+        m = left.lines.shape[1]
+        self._add_high(left.chunks() @ right.chunks().transpose(0, 2, 1))
+        self._low.add(left.high[:, :m] @ right.low.T + left.low @ right.lines.T)
+
+    def add_square(self, lines: Slices) -> None:
+        """lines @ lines.T, which ends the use of its slices: with `u` = high + lines, what the high
+        ones leave is half of u @ low.T and of its transpose."""
+        p, width = lines.high.shape
+        if self._copy.shape[1] < width:
+            self._copy = room_of(p, width)
+        other = self._copy[:, :width]  # numpy takes a slower way to a matrix times itself
+        np.copyto(other, lines.high)
+        other = other.reshape(p, -1, _TERMS).transpose(1, 2, 0)
+        self._add_high(lines.chunks() @ other)
+        u = lines.high[:, : lines.lines.shape[1]]
+        u += lines.lines
+        half = u @ lines.low.T
+        self._low.add(0.5 * (half + half.T))
+
+    def _add_high(self, products: Reals) -> None:
+        """Of each chunk, float64[chunks, p, q]: added up by their place, which loses nothing."""
+        count = len(products)
+        if count not in self._high:
+            self._high[count] = Total(count, *self._shape)
+        self._high[count].add(products)
+
+    @property
+    def value(self) -> Reals:
+        found = Total(*self._shape)
+        chunks = [part for total in self._high.values() for part in total.exact]
+        for products in (*(each for part in chunks for each in part), *self._low.exact):
+            found.add(products)
+        return found.value
+
+
+def product(left: Reals, right: Reals, products: Products | None = None) -> Reals:
+    """left @ right.T, float64[p, q], of float64[p, m] and float64[q, m], added to `products`."""
+    found = Products(len(left), len(right)) if products is None else products
+    step = rows_at_once(len(left))
+    lines, others = Slices(len(left), step), Slices(len(right), step)
+    for start in range(0, left.shape[1], step):
+        some = slice(start, start + step)
         if right is left:
-            mixed = high @ low.T
-            found.add(high @ high.T)
-            found.add(mixed + mixed.T + low @ low.T)
+            found.add_square(lines.take(left[:, some]))
         else:
-            other_high, other_low = _slices(right[:, some])
-            found.add(high @ other_high.T)
-            found.add(high @ other_low.T + low @ right[:, some].T)
+            found.add(lines.take(left[:, some]), others.take(right[:, some]))
     return found.value
 
 
 def combined(coefficients: Reals, columns: Reals) -> Reals:
-    """coefficients.T @ columns, float64[q, m], for float64[p, q] and float64[p, m], p below _TERMS:
+    """coefficients.T @ columns, float64[q, m], for float64[p, q] and float64[p, m], p up to _TERMS:
     of each value, off by a rounding of its own and by what `unsliced` bounds.
 
     The columns are brought to one size by powers of 2 first, so that slices of all are alike.
     """
-    _, exponents = np.frexp(np.abs(columns).max(axis=1, initial=0.0))
-    powers = np.ldexp(1.0, exponents)[:, np.newaxis]
-    left, right = (coefficients * powers).T, (columns / powers).T
-    high, low = _slices(left)
-    other_high, other_low = _slices(right)
-    found: Reals = high @ other_high.T + (high @ other_low.T + low @ right.T)
-    return found
+    return Slices(*columns.shape).take(columns).combined(coefficients)
 
 
 def unsliced(coefficients: Reals, sizes: Reals) -> Reals:
@@ -127,17 +237,22 @@ def unsliced(coefficients: Reals, sizes: Reals) -> Reals:
 
 
 class Gram:
-    """Weighted sums over rows, block by block: of the products of columns, of columns, of 1."""
+    """Weighted sums over rows, block by block: of the products of columns, of 1, and of columns,
+    where they are to be `centred`."""
 
-    def __init__(self, size: int) -> None:
-        self._products, self._sums = Total(size, size), Total(size, 1)
+    def __init__(self, size: int, *, centred: bool) -> None:
+        self._products, self._sums = Products(size, size), Products(size, 1)
+        rows = rows_at_once(size)
+        self._room, self._weights = room_of(size, rows), Slices(1, rows)
+        self._root, self._centred = Slices(size, rows), centred
         self.weight = 0.0
 
-    def add(self, columns: Reals, weights: Reals) -> None:
+    def add(self, columns: Slices, weights: Reals) -> None:
         """`columns` are float64[p, m], `weights` float64[m] from 0."""
-        root = columns * np.sqrt(weights)
-        product(root, root, self._products)
-        product(columns, weights[np.newaxis], self._sums)
+        root = np.multiply(columns.lines, np.sqrt(weights), out=self._room[:, : len(weights)])
+        self._products.add_square(self._root.take(root))
+        if self._centred:
+            self._sums.add(columns, self._weights.take(weights[np.newaxis]))
         self.weight += float(weights.sum())
 
     @property
@@ -149,10 +264,10 @@ class Gram:
         """Of each column, float64[p]."""
         return self._sums.value[:, 0] / self.weight
 
-    def around(self, mean: bool) -> Reals:
-        """The products, around the weighted means if `mean` says so: float64[p, p]."""
+    def around(self) -> Reals:
+        """The products, around the weighted means if they are to be: float64[p, p]."""
         found = self.products
-        return found - self.weight * np.outer(self.mean, self.mean) if mean else found
+        return found - self.weight * np.outer(self.mean, self.mean) if self._centred else found
 
 
 @dataclass(frozen=True)
@@ -224,9 +339,9 @@ class Sizes:
 
 class Sizing:
     """Adds up, block by block, what `Sizes` holds of a model with the coefficients `beta`,
-    float64[p], of columns Z of which rounding may move any row by `moved`, float64[p], and by UNIT
-    of its own value if `rounded`; over `rows` rows, with `bend`, `weight` and `response` as
-    there."""
+    float64[p], of columns Z of which rounding may move any row by `moved`, float64[p], and, unless
+    their plain `length` is known, by UNIT of its own value; over `rows` rows, with `bend`, `weight`
+    and `response` as there."""
 
     def __init__(
         self,
@@ -234,29 +349,36 @@ class Sizing:
         moved: Reals,
         rows: int,
         *,
-        rounded: bool,
+        length: Reals | None,
         bend: float,
         weight: float,
         response: float,
     ) -> None:
-        self._beta, self._moved, self._unit = np.abs(beta), moved, UNIT if rounded else 0.0
+        self._beta, self._moved, self._unit = np.abs(beta), moved, UNIT if length is None else 0.0
         self._rows, self._bend, self._weight, self._response = rows, bend, weight, response
-        self._columns, self._predictor = np.zeros((len(beta), 2)), np.zeros(2)
+        self._length, self._columns = length, np.zeros(len(beta))
+        self._predictor = np.zeros(2)
         self._bent, self._information, self._score = 0.0, 0.0, 0.0
 
     def add(self, columns: Reals, eta: Reals, terms: Terms) -> None:
         """`columns` are rows of Z, float64[p, m], `eta`, float64[m], their predictors."""
-        bent = np.maximum(terms.information, terms.observed)
-        each = np.column_stack([bent, np.ones_like(bent)])
-        self._columns += np.square(columns) @ each
-        self._predictor += np.square(eta) @ each
+        bent = terms.information
+        if terms.observed is not bent:
+            bent = np.maximum(bent, terms.observed)
+        if self._length is None:
+            self._columns += np.einsum("pm,pm->p", columns, columns)
+        squares = np.square(eta)
+        self._predictor += float(squares @ bent), float(squares.sum())
         self._bent += float(bent.sum())
         self._information += float(terms.information.sum())
         self._score += float(terms.score @ terms.score)
 
-    def sizes(self) -> Sizes:
-        """What bounds the sums over the rows added so far. No row is beyond a column's length."""
-        length, plain_length = np.sqrt(self._columns.T)
+    def sizes(self, *grams: Gram) -> Sizes:
+        """What bounds the sums over the rows added so far, whose `grams` are under the information
+        and under the observed one. No row is beyond a column's length."""
+        squares = np.sum([np.diag(gram.products) for gram in grams], axis=0)
+        length = np.sqrt(np.maximum(squares, 0.0))
+        plain_length = np.sqrt(self._columns) if self._length is None else self._length
         off = float(unsliced(self._beta[:, np.newaxis], plain_length)[0] + self._beta @ self._moved)
         predictors = np.sqrt(self._predictor).tolist()
         errors, predictor_errors = [], []
@@ -297,12 +419,3 @@ def coarse(values: Reals, bounds: Reals, threshold: int) -> Reals:
     steps = np.exp2(np.rint(np.log2(threshold * np.maximum(bounds, _LEAST))))
     found: Reals = np.rint(values / steps) * steps
     return found
-
-
-def _slices(lines: Reals) -> tuple[Reals, Reals]:
-    """The _BITS of each line below its greatest size, and the rest: their sum is exact."""
-    _, exponents = np.frexp(np.abs(lines).max(axis=1, initial=0.0))
-    # Added to 1.5 * 2**52 grains a number is rounded to whole grains.
-    above = np.ldexp(1.5, exponents + (52 - _BITS))[:, np.newaxis]
-    high = (lines + above) - above
-    return high, lines - high
