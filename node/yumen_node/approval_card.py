@@ -22,6 +22,7 @@ from yumen_node.reviews import Reviewed
 
 MAX_WORD_CHARS = 300
 MAX_NAMES = 40
+MAX_SETTINGS = 200
 _ORDER = {"train": 0, "evaluate": 1, "query": 2}
 
 
@@ -150,10 +151,10 @@ def _leaves(ask: Ask) -> Iterator[str]:
 
 def _set(ask: Ask) -> Iterator[str]:
     settings = sorted(ask.run_config.items())
-    for name, value in settings[:MAX_NAMES]:
+    for name, value in settings[:MAX_SETTINGS]:
         yield f"`{_cut(name)}`: `{_cut(value)}`"
-    if len(settings) > MAX_NAMES:
-        yield f"and {len(settings) - MAX_NAMES} more, which `show --json` lists"
+    if len(settings) > MAX_SETTINGS:
+        yield f"and {len(settings) - MAX_SETTINGS} more, which `show --json` lists"
 
 
 def _means(metrics: Sequence[str]) -> str:

@@ -152,6 +152,8 @@ class LocalWork:
         # Opened first: whether this node misses its input must not depend on its rows.
         plain = self._opened(job, inputs, held)
         rows = await self._rows(job, held)
+        if self._held.get(job.job_id) is not held:
+            raise StateError("cancelled", "expected a job that goes on, got one that has ended")
         update, flags = None, answer.flags_of(None)
         if rows >= threshold:
             try:

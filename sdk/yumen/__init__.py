@@ -13,6 +13,10 @@ refused, `PeerError` for another party that failed or lied, `StateError` for thi
 all are `YumenError`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from yumen_core import __version__
 from yumen_core.errors import CallError, Denied, PeerError, StateError, YumenError
 from yumen_core.policy.denial import Denial
@@ -46,4 +50,21 @@ __all__ = [
     "__version__",
     "connect",
     "local_federation",
+    "models",
 ]
+
+if TYPE_CHECKING:
+    from yumen import models
+else:
+
+    def __getattr__(name: str) -> Any:
+        """`yumen.models` when it is first named: a query needs none of what it loads."""
+        if name == "models":
+            import importlib
+
+            return importlib.import_module("yumen.models")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -227,7 +227,7 @@ class Federation:
         request = _training_request(given.arguments)
         rest = [given.arguments[name] for name in ("initial", "evaluate_fn", "folder")]
         work, training = self._with_strategy(request, strategy, *rest)
-        return TrainingRun(work, on_cancel=training.cancel)
+        return TrainingRun(work, on_cancel=training.cancel, job_id=lambda: training.job_id)
 
     def run(
         self,

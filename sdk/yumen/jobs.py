@@ -54,7 +54,7 @@ class JobSummary:
             submitted_at=_time(status.submitted_at_ms),
             updated_at=_time(status.updated_at_ms),
             method=status.method,
-            runs=status.run + 1 if status.method else 0,
+            runs=status.run + 1 if status.method and status.round else 0,
         )
 
     @property

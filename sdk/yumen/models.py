@@ -28,6 +28,7 @@ All raise `CallError` (`training`) for arguments that make no model.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -193,15 +194,27 @@ def _model(
     if isinstance(inputs, str):
         raise CallError("training", f"expected a list of inputs, got the text `{inputs}`")
     known = {field.name for field in fields(Learning)}
-    extra = sorted(set(settings) - known - {"holdout", "split_seed", "stratify"})
-    if extra:
-        raise CallError("training", f"expected a setting of the model, got `{extra[0]}`")
+    _check_settings(settings, [*known, "holdout", "split_seed", "stratify"])
     holdout = Holdout(
         settings.get("holdout", 0.0), settings.get("split_seed", 0), settings.get("stratify", False)
     )
     learning = Learning(**{name: value for name, value in settings.items() if name in known})
     entries = tuple(_input(entry) for entry in inputs)
     return ReadyModel(kind, entries, target, form, learning, holdout, dtype)
+
+
+def _check_settings(settings: dict[str, Any], known: Sequence[str]) -> None:
+    """Refuse a setting that no model has, with the nearest: by spelling, or by first letters."""
+    extra = sorted(set(settings) - set(known))
+    if not extra:
+        return
+    parts = [name for name in known if extra[0] == "".join(p[0] for p in name.split("_"))]
+    near = difflib.get_close_matches(extra[0], known, n=1) or parts[:1]
+    raise CallError(
+        "training",
+        f"expected a setting of the model ({', '.join(sorted(known))}), got `{extra[0]}`",
+        remedy=f"the nearest is `{near[0]}`" if near else "use one of these",
+    )
 
 
 def _input(entry: object) -> Input:

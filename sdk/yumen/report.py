@@ -128,7 +128,9 @@ def denial_lines(denial: Denial) -> tuple[str, ...]:
 def _would_pass(denial: Denial) -> str:
     if not denial.allowed:
         return ""
-    return f"{denial.subject} {denial.allowed}" if denial.subject else denial.allowed
+    if not denial.subject or denial.allowed.startswith(f"{denial.subject} "):
+        return denial.allowed
+    return f"{denial.subject} {denial.allowed}"
 
 
 def party_name(uri: str) -> str:

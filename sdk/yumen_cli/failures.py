@@ -64,11 +64,16 @@ def show_error(error: YumenError, *, as_json: bool) -> int:
     where = f" (at {error.node})" if error.node else ""
     note(f"error: {clean(error.message + where)}")
     note(f"remedy: {clean(error.remedy)}")
-    for more in getattr(error, "__notes__", ()):
-        note(f"note: {clean(more)}")
+    show_notes(error)
     if denials:
         show_denials(denials)
     return error.kind.exit
+
+
+def show_notes(error: BaseException) -> None:
+    """What was added to `error` on its way, such as how to go on."""
+    for more in getattr(error, "__notes__", ()):
+        note(f"note: {clean(more)}")
 
 
 def show_usage(error: click.UsageError, *, as_json: bool) -> int:

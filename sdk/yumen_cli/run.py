@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from yumen_core.errors import CallError
 from yumen_core.securesum.suite import Suite
 
 from yumen_cli.client import open_federation
+from yumen_cli.failures import show_notes
 from yumen_cli.options import AsJson, Coordinator, IdentityFolder, MinNodes, Nodes, Purpose
 from yumen_cli.plain import command
 from yumen_cli.terminal import clean, emit, note, say
@@ -19,6 +22,7 @@ from yumen_cli.words import duration_s, node_list
 
 if TYPE_CHECKING:
     from yumen.training import RoundReport, TrainingResult
+    from yumen_core.rpc.v1.job_pb2 import JobStatus
 
 Save = Annotated[
     Path | None,
@@ -94,7 +98,7 @@ def run(
     settings = parse_settings(run_config or [])
     seconds, names, chosen = duration_s(timeout), _columns(columns), node_list(nodes)
     _check_target(save, overwrite)
-    with open_federation(identity, coordinator) as federation:
+    with open_federation(identity, coordinator) as federation, _watched():
         result = federation.run(
             path,
             table=table,
@@ -130,7 +134,7 @@ def resume(
     From its last finished round, as a new job.
     """
     _check_target(save, overwrite)
-    with open_federation(identity, coordinator) as federation:
+    with open_federation(identity, coordinator) as federation, _watched():
         result = federation.resume(job)
     _show(result, save, overwrite, as_json)
 
@@ -162,6 +166,29 @@ def register(app: typer.Typer) -> None:
     command(app, "run", example=f"yumen run examples/app {question}\n  --save model.pt")(run)
     job = "0199b2f4-1111-7abc-8def-000000000001"
     command(app, "resume", example=f"yumen resume {job} --save model.pt")(resume)
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Off a terminal one line for each job that waits for approval; at Ctrl-C what is kept."""
+    from yumen.jobs import state_of
+    from yumen.progress import approval_line, heard_by
+    from yumen_core.jobs.machine import State
+
+    told: set[str] = set()
+
+    def hear(status: JobStatus) -> None:
+        if state_of(status) is State.AWAITING_APPROVAL and status.job_id not in told:
+            told.add(status.job_id)
+            if not sys.stderr.isatty():
+                note(clean(f"job {status.job_id} {approval_line(status)}"))
+
+    try:
+        with heard_by(hear):
+            yield
+    except KeyboardInterrupt as stop:
+        show_notes(stop)
+        raise
 
 
 def _show(result: TrainingResult, save: Path | None, overwrite: bool, as_json: bool) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +74,18 @@ def probe(
     )
 
 
+@pytest.fixture(scope="module")
+def endless(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The probe that never returns, whatever a requester sets."""
+    folder = tmp_path_factory.mktemp("endless") / "app"
+    shutil.copytree(APP, folder)
+    settings = folder / "pyproject.toml"
+    settings.write_text(settings.read_text().replace('mode = "good"', 'mode = "forever"'))
+    for name in ROWS:
+        approve_folder(live.directory(name), folder, "a probe of the tests")
+    return folder
+
+
 @pytest.mark.parametrize("suite", ["stream", "bfv"])
 def test_a_ready_model(li: Asker, suite: str) -> None:
     """The women are 50 and the men 40, so that a straight line finds both."""
@@ -109,7 +124,7 @@ def test_an_app_as_it_is(live: Live, li: Asker) -> None:
 
 
 BAD_APPS = [
-    ("raise", "expected the app to answer `train`, got `ValueError` raised in it"),
+    ("raise", "expected the app to answer `train`, got an error raised in it"),
     ("shape", "expected `values` as float32 of the shape (4,), got another type or shape"),
     ("nan", "expected finite values in `values`, got some that are not"),
     ("metric", "expected a finite metric `train_loss`, got one that is not"),
@@ -126,7 +141,7 @@ def test_an_app_that_fails_at_one_node(li: Asker, mode: str, message: str) -> No
     assert "spiffe://gansu.example/org/c/node/c" in caught.value.message
     assert "a row says" not in str(caught.value)
     kept = caught.value.__notes__[0]
-    assert kept.startswith("the finished rounds are kept: fed.resume(")
+    assert kept.startswith("1 finished round kept: fed.resume(")
 
 
 def test_an_app_that_never_returns(li: Asker) -> None:
@@ -191,6 +206,26 @@ def test_two_trainings_at_once_both_go_on(li: Asker) -> None:
     np.testing.assert_allclose(stream["weight"], bfv["weight"], atol=1e-4)
 
 
+def test_what_is_cancelled_frees_the_nodes(li: Asker, endless: Path) -> None:
+    """Two workers compute at once at a node: two endless ones would keep every other out."""
+    asked = {"table": "heart", "columns": ["sex"], "purpose": "research", "rounds": 1}
+    zeros = {"values": np.zeros(4, dtype=np.float32)}
+    runs = [
+        li.fed.start_training(endless, FedAvg(), initial=zeros, round_timeout_s=600, **asked)
+        for _ in range(2)
+    ]
+    deadline = time.monotonic() + 30
+    while sum(job.state is State.RUNNING for job in li.fed.jobs(limit=2)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(3)  # the workers have started
+    for run in runs:
+        run.cancel()
+    started = time.monotonic()
+    assert probe(li, num_server_rounds=1).metrics["nodes"].tolist() == [3]
+    assert time.monotonic() - started < 20
+
+
 def test_the_coordinator_holds_no_weight(live: Live, li: Asker) -> None:
     first = np.random.default_rng(1).normal(size=1000).astype(np.float32)
     asked = {"table": "heart", "columns": ["sex"], "purpose": "research", "rounds": 3}
@@ -209,6 +244,4 @@ def test_the_coordinator_holds_no_weight(live: Live, li: Asker) -> None:
         assert not occurs_in_files(live.directory("coordinator"), needle)
     assert not seen["memory"]
     # The search finds what is there: this process holds the model.
-    import os
-
     assert occurs_in_memory(os.getpid(), needles[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from yumen_core.errors import CallError
@@ -26,7 +26,9 @@ def parse_source(path: str, text: str) -> ast.Module:
             warnings.simplefilter("ignore")
             return ast.parse(text)
     except SyntaxError as fault:
-        raise _bad(f"expected Python in `{path}`, got other text at line {fault.lineno}") from None
+        raise _bad(
+            f"expected Python in `{path}`, got a syntax error at line {fault.lineno}"
+        ) from None
     except (ValueError, RecursionError, MemoryError):
         raise _bad(f"expected Python in `{path}`, got text that does not parse") from None
 
@@ -43,17 +45,21 @@ def check_object(path: str, text: str, attribute: str) -> None:
 
 def metric_names(bundle: Bundle) -> list[str]:
     """The names under which the app may answer numbers: string literals of its Python files that
-    could be a name, sorted, at most `MAX_METRIC_NAMES`.
+    could be a name, sorted, at most `MAX_METRIC_NAMES`. Left out are the app's settings and the
+    literals of a server app's module that no other file imports: no node's work answers them.
 
     A name that stands in approved code is the same whatever the rows are, so it can carry none of
     them. Beyond the limit, keys of dictionaries come first, then other literals.
     """
     keys: set[str] = set()
     others: set[str] = set()
-    for path in bundle.files:
-        if path.endswith(".py"):
-            _collect_names(parse_source(path, bundle.text(path)), keys, others)
-    others -= keys
+    trees = {p: parse_source(p, bundle.text(p)) for p in bundle.files if p.endswith(".py")}
+    apart = _server_only(bundle, trees)
+    for path, tree in trees.items():
+        if path != apart:
+            _collect_names(tree, keys, others)
+    keys -= bundle.app.run_config.keys()
+    others -= keys | bundle.app.run_config.keys()
     return sorted([*sorted(keys), *sorted(others)][:MAX_METRIC_NAMES])
 
 
@@ -70,6 +76,35 @@ def imports(bundle: Bundle) -> list[str]:
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 found.add(node.module.split(".")[0])
     return sorted(found - own)
+
+
+def _server_only(bundle: Bundle, trees: Mapping[str, ast.Module]) -> str | None:
+    """The file of the server app's module, where it is not the client app's and no other file of
+    the app imports it; None otherwise."""
+    server = bundle.app.serverapp.partition(":")[0]
+    if server == bundle.app.clientapp.partition(":")[0]:
+        return None
+    stem = server.replace(".", "/")
+    if f"{stem}.py" not in trees:
+        return None  # a package, whose files its own parts import
+    own = f"{stem}.py"
+    others = (_imported(path, tree) for path, tree in trees.items() if path != own)
+    return None if any(server in found for found in others) else own
+
+
+def _imported(path: str, tree: ast.Module) -> set[str]:
+    """Every module that the file may import by statement: of `from a import b` both `a` and
+    `a.b`."""
+    found: set[str] = set()
+    package = path.split("/")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {base} | {f"{base}.{alias.name}".lstrip(".") for alias in node.names}
+    return found
 
 
 def _collect_names(tree: ast.Module, keys: set[str], others: set[str]) -> None:

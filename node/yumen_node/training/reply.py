@@ -105,7 +105,7 @@ class _Counter:
                 data += 1
             else:
                 self._spend("bytes", len(body))
-                self._spend("entries", _packed(body) if number == _SHAPE else 1)
+                self._spend("entries", _varints(body) if number == _SHAPE else 1)
             if data > 1 or at > MAX_DIMENSIONS + _OTHERS_OF_TENSOR:
                 raise ValueError
 
@@ -115,7 +115,7 @@ class _Counter:
                 raise ValueError
             if number in _LISTS:
                 for _, entry in _fields(body):
-                    self._spend("entries", 1 if number == _TEXTS else _packed(entry))
+                    self._spend("entries", _entries(number, entry))
 
     def _spend(self, what: str, amount: int) -> None:
         self._left[what] -= amount
@@ -123,9 +123,16 @@ class _Counter:
             raise ValueError
 
 
-def _packed(body: memoryview) -> int:
-    """At most how many numbers `body` holds: of 8 bytes each, or of bytes that each end one."""
-    return max(1, len(bytes(body).translate(None, _CONTINUED)), -(-len(body) // 8))
+def _entries(number: int, body: memoryview) -> int:
+    """How many values one field of the list `number` holds."""
+    if number == _INTEGERS:
+        return _varints(body)
+    return max(1, len(body) // 8) if number == _REALS else 1
+
+
+def _varints(body: memoryview) -> int:
+    """How many packed numbers `body` holds: each ends with a byte below 0x80."""
+    return max(1, len(bytes(body).translate(None, _CONTINUED)))
 
 
 def _fields(raw: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -18,6 +18,7 @@ from yumen.training.journal import Journal
 from yumen.training.progress import ReportedRounds, RoundReport, TrainingProgress
 from yumen.training.replay import JournalledRounds
 from yumen.training.result import TrainingResult
+from yumen.training.running import cancelled
 
 if TYPE_CHECKING:
     from yumen.training.grid import YumenGrid
@@ -126,9 +127,8 @@ class Course:
     def run(self, action: Action, records: Records) -> Aggregate:
         """The layer between reports and job: cancels, and keeps what the result needs."""
         if self._cancel.is_set():
-            raise CallError(
-                "cancelled", "expected a training that goes on, got one that was cancelled"
-            )
+            jobs = () if self._live is None else self._live.job_ids
+            raise cancelled(jobs[-1] if jobs else None)
         assert self._inner is not None
         assert self._live is not None
         self._collect(records)

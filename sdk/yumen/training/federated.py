@@ -26,7 +26,9 @@ from yumen_core.training.source import metric_names
 from yumen_core.training.spec import MAX_VALUES, Program, Setting
 
 from yumen.session import Session, Terms
+from yumen.training.aggregate import DEFAULT_WEIGHT
 from yumen.training.course import OnReport
+from yumen.training.fitting import check_initial
 from yumen.training.journal import Journal, find_journal, trainings_folder
 from yumen.training.plain import from_plain
 from yumen.training.project import with_overrides
@@ -90,7 +92,7 @@ class FederatedTraining:
         """Run a strategy of the caller's. Raises as `train.train`."""
         assert self._asked.rounds is not None
         with _Kept(self._journal):
-            return train(
+            result = train(
                 self._start,
                 strategy,
                 rounds=self._asked.rounds,
@@ -102,6 +104,7 @@ class FederatedTraining:
                 on_report=on_report,
                 cancel=cancel,
             )
+        return self._noted(result)
 
     def with_app(
         self, on_report: OnReport | None = None, cancel: threading.Event | None = None
@@ -110,7 +113,7 @@ class FederatedTraining:
         assert self._asked.path is not None
         assert self._bundle is not None
         with _Kept(self._journal):
-            return run_app(
+            result = run_app(
                 self._asked.path,
                 self._bundle.app,
                 self._start,
@@ -119,6 +122,13 @@ class FederatedTraining:
                 on_report=on_report,
                 cancel=cancel,
             )
+        return self._noted(result)
+
+    @property
+    def job_id(self) -> str | None:
+        """The job of the present or last run; None before there is one."""
+        jobs = () if self._rounds is None else tuple(self._rounds.job_ids)
+        return jobs[-1] if jobs else None
 
     def cancel(self) -> None:
         """End the job of a run that is under way."""
@@ -128,6 +138,14 @@ class FederatedTraining:
     def _start(self) -> FederatedRounds:
         self._rounds = FederatedRounds(self._session, self._terms())
         return self._rounds
+
+    def _noted(self, result: TrainingResult) -> TrainingResult:
+        """`result`, with a note on each metric that the caller named and no run gave."""
+        given = {name for report in result.reports for name in report.metrics}
+        absent = dict.fromkeys(n for n in self._asked.metrics or () if n not in given)
+        absent.pop(DEFAULT_WEIGHT, None)
+        result.notes += tuple(f"no node gave `{name}`" for name in absent)
+        return result
 
     def _terms(self) -> TrainingTerms:
         asked, bundle, model = self._asked, self._bundle, self._asked.model
@@ -166,6 +184,8 @@ def begin(
     if asked.rounds is not None:
         check_rounds(asked.rounds)
     _check_round_timeout(asked.round_timeout_s)
+    if initial is not None and asked.model is not None:
+        check_initial(asked.model, initial)
     digest = "" if asked.path is None else Bundle.from_folder(asked.path).digest.hex()
     where = Path(folder) if folder is not None else trainings_folder() / new_job_id(SystemClock())
     journal = Journal.create(where, {**_plain(asked), "bundle": digest}, strategy=strategy)
@@ -277,12 +297,10 @@ class _Kept:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        jobs = self._journal.jobs
-        if error is not None and jobs and next(self._journal.read(), None) is not None:
+        jobs, kept = self._journal.jobs, self._journal.kept
+        if error is not None and jobs and kept:
             job = jobs[-1]
-            error.add_note(
-                f"the finished rounds are kept: fed.resume('{job}') or `yumen resume {job}` goes on"
-            )
+            error.add_note(f"{kept} kept: fed.resume('{job}') or `yumen resume {job}` goes on")
 
 
 def _plain(asked: TrainingRequest) -> dict[str, object]:

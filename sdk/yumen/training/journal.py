@@ -28,6 +28,7 @@ from yumen_core.identity.files import (
 )
 from yumen_core.training.records import Action
 
+from yumen.display import counted
 from yumen.training.checkpoint import Finished, from_bytes, to_parts
 from yumen.training.plain import plain_json
 
@@ -76,6 +77,7 @@ class Journal:
         self.folder = folder
         self.notes: list[str] = []
         self._trained: set[int] = set()  # the runs, read or written here, that hold arrays
+        self._seen = 0  # the last run that was read or written here
         self._document = _read_asked(folder / _NAME)
 
     @classmethod
@@ -139,6 +141,15 @@ class Journal:
         return _mapping(found) if found is not None else None
 
     @property
+    def kept(self) -> str:
+        """How much can be gone on from, in words; empty where nothing can. Rounds are counted
+        where every run was read or written here, runs otherwise: none is read for this."""
+        runs = sum(1 for _ in self.folder.glob("round-*.bin"))
+        if runs and runs == self._seen and self._trained:
+            return counted(len(self._trained), "finished round")
+        return counted(runs, "finished run") if runs else ""
+
+    @property
     def finished(self) -> bool:
         return self._document["state"] == _FINISHED
 
@@ -182,6 +193,7 @@ class Journal:
             yield finished
 
     def _note_trained(self, number: int, finished: Finished) -> None:
+        self._seen = number
         if finished.action is Action.TRAIN:
             self._trained.add(number)
 

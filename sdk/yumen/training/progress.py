@@ -14,7 +14,7 @@ from yumen.progress import JobProgress
 from yumen.training.aggregate import Aggregate, Rounds
 
 _ROUND_SETTING = "server-round"
-_SHOWN = ("loss", "accuracy")
+_LOSS, _ACCURACY = "loss", ("accuracy", "acc")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class RoundReport:
     `round` counts from 1 (0 for what comes before the first training); `metrics` are the weighted
     means over the nodes; `examples` and `nodes` stand behind them; `seconds` is its duration, 0
     for one that was read from a checkpoint; `left_s` the time left, where it can be told; `lost`
-    who dropped out (SPIFFE ids); `clipped` the nodes whose change was clipped to the norm.
+    who dropped out (SPIFFE ids); `clipped` the nodes whose change was clipped to the norm; `asked`
+    how many took part, of whom `nodes` count.
     """
 
     round: int
@@ -37,9 +38,10 @@ class RoundReport:
     replayed: bool = False
     lost: tuple[str, ...] = ()
     clipped: int = 0
+    asked: int = 0
 
     def __str__(self) -> str:
-        shown = [f"{name} {self.metrics[name]:.4g}" for name in _SHOWN if name in self.metrics]
+        shown = _shown(self.metrics)
         words = [f"round {self.round} {self.action.value}", *shown, counted(self.nodes, "node")]
         if self.left_s is not None:
             words.append(f"{format_left(self.left_s)} left")
@@ -93,12 +95,14 @@ class ReportedRounds:
             replayed=replayed,
             lost=tuple(exclusion.node for exclusion in aggregate.lost),
             clipped=aggregate.clipped,
+            asked=len(aggregate.participants),
         )
         self._on_report(report, aggregate)
         return aggregate
 
     def _left(self) -> float | None:
-        """Per action that has run, the mean of its live runs times the rounds it has to go."""
+        """Per action that has run, the mean of its live runs times the rounds it has to go. The
+        first live run of several, in which nodes start up, does not count."""
         total = self._total()
         if total is None:
             return None
@@ -108,7 +112,8 @@ class ReportedRounds:
                 continue
             if not self._live[action]:
                 return None
-            mean = sum(self._live[action]) / len(self._live[action])
+            counting = self._live[action][1:] or self._live[action]
+            mean = sum(counting) / len(counting)
             left += mean * max(total - self._done[action], 0)
         return left
 
@@ -125,12 +130,17 @@ def describe(report: RoundReport, total: int | None) -> str:
     words = [f"round {report.round}" + (f" of {total}" if total else "")]
     if report.action is not Action.TRAIN:
         words[0] += f", {report.action.value}"
-    for name in _SHOWN:
-        if name in report.metrics:
-            words.append(f"{name} {report.metrics[name]:.4g}")
+    words += _shown(report.metrics)
     if report.left_s is not None:
         words.append(f"{format_left(report.left_s)} left")
     return ", ".join(words)
+
+
+def _shown(metrics: Mapping[str, float]) -> list[str]:
+    """The losses, whatever comes before the word, then the accuracies."""
+    losses = sorted(name for name in metrics if name.lower().endswith(_LOSS))
+    rest = sorted(name for name in metrics if name.lower().endswith(_ACCURACY))
+    return [f"{name} {metrics[name]:.4g}" for name in (*losses, *rest)]
 
 
 def format_left(seconds: float) -> str:

@@ -222,6 +222,7 @@ class TrainingResult:
                 f"clipped to the norm in {counted(len(clipped), 'round')}, from round "
                 f"{clipped[0]}: {counted(most, 'node')} at most"
             )
+        yield from self._idle()
         yield from self.notes
         values = sum(int(array.size) for array in self.arrays.values())
         words = [counted(values, "value"), f"{self.elapsed_s:.2f} s"]
@@ -231,6 +232,17 @@ class TrainingResult:
             jobs = "job" if len(self.job_ids) == 1 else "jobs"
             words.append(f"{jobs} {', '.join(self.job_ids)}")
         yield ", ".join(words)
+
+    def _idle(self) -> Iterator[str]:
+        """Where fewer nodes count than take part, in training and in evaluation."""
+        for action, where in ((Action.TRAIN, "in"), (Action.EVALUATE, "in the evaluation of")):
+            short = [r for r in self.reports if r.action is action and 0 < r.nodes < r.asked]
+            if short:
+                most = max(report.asked - report.nodes for report in short)
+                yield (
+                    f"{counted(most, 'node')} counted for nothing {where} "
+                    f"{counted(len(short), 'round')}: too few rows, or a model that diverged"
+                )
 
 
 def _panels(count: int) -> tuple[Any, list[Any]]:

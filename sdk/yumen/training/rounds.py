@@ -23,6 +23,7 @@ from yumen_core.rpc.v1 import job_pb2, training_pb2
 from yumen_core.securesum.contribution import open_sum
 from yumen_core.securesum.suite import Suite
 from yumen_core.training.bundle import Bundle
+from yumen_core.training.models import ReadyModel
 from yumen_core.training.records import Action, Arrays, Records, Values, to_proto
 from yumen_core.training.shape import UpdateShape, UpdateTotals
 from yumen_core.training.spec import (
@@ -42,6 +43,7 @@ from yumen.result import Exclusion
 from yumen.session import Session, Terms
 from yumen.submission import AWAY, PATIENCE_S, Submission, exclusions
 from yumen.training.aggregate import DEFAULT_WEIGHT, Aggregate
+from yumen.training.fitting import check_model
 
 LEGACY_WEIGHT, LEGACY_LOSS = "num_examples", "loss"
 """What Flower itself calls these in answers of clients from before Message apps."""
@@ -76,7 +78,7 @@ class FederatedRounds:
     """The runs of one training; see `aggregate.Rounds`."""
 
     def __init__(self, session: Session, terms: TrainingTerms) -> None:
-        """Raises as `Session.ask` does."""
+        """Raises as `Session.ask` does, and as `check_model` for a ready model."""
         self._session = session
         self._terms = terms
         self._tell: Callable[[job_pb2.JobStatus], None] = lambda status: None
@@ -85,6 +87,8 @@ class FederatedRounds:
         self.excluded: tuple[Exclusion, ...] = ()
         # Without a shape no job can be signed; which nodes it will be put to is known.
         asked = session.ask(terms.sql, terms.terms, training=self._spec((_NOTHING,), ""))
+        if isinstance(terms.program, ReadyModel):
+            check_model(terms.program, asked.schemas[asked.plan.table])
         self._chosen = tuple(sorted(node.descriptor.node.uri for node in asked.nodes))
         self.min_nodes = asked.min_nodes
 

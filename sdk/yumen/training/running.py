@@ -6,12 +6,21 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 
-from yumen_core.errors import CallError
+from yumen_core.errors import CallError, YumenError
 
 from yumen.training.progress import RoundReport
 from yumen.training.result import TrainingResult
 
 Work = Callable[[Callable[[RoundReport], None], threading.Event], TrainingResult]
+
+
+def cancelled(job_id: str | None = None) -> CallError:
+    """What a cancelled training raises."""
+    return CallError(
+        "cancelled",
+        "expected a training that goes on, got one that was cancelled",
+        remedy=f"fed.resume('{job_id}') goes on" if job_id else "start it again: it had no job",
+    )
 
 
 class TrainingRun:
@@ -27,10 +36,17 @@ class TrainingRun:
     raised by the iteration and by `result()`.
 
     `work` does the training: it is given what hears of each run, and the event that cancels it.
-    `on_cancel` may end a run that is under way.
+    `on_cancel` may end a run that is under way; `job_id` tells the job.
     """
 
-    def __init__(self, work: Work, *, on_cancel: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        work: Work,
+        *,
+        on_cancel: Callable[[], None] | None = None,
+        job_id: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._job_id = job_id
         self._reports: queue.SimpleQueue[RoundReport | None] = queue.SimpleQueue()
         self._cancel = threading.Event()
         self._on_cancel = on_cancel
@@ -62,6 +78,11 @@ class TrainingRun:
         self._raise()
 
     @property
+    def job_id(self) -> str | None:
+        """The id of its job, which `Federation.resume` takes; None until it is submitted."""
+        return self._job_id()
+
+    @property
     def running(self) -> bool:
         return self._thread.is_alive()
 
@@ -88,6 +109,11 @@ class TrainingRun:
     def _train(self, work: Work) -> None:
         try:
             self._result = work(self._reports.put, self._cancel)
+        except YumenError as error:
+            # However the cancelling reached it, by a run refused or by a job that ended.
+            self._error = cancelled(self.job_id) if self._cancel.is_set() else error
+            if self._error is not error:
+                self._error.__notes__ = list(getattr(error, "__notes__", ()))
         except BaseException as error:  # noqa: BLE001  the thread's last frame: the caller raises it
             self._error = error
         finally:

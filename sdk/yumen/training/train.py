@@ -147,7 +147,12 @@ def run_app(
 def check_rounds(rounds: int) -> None:
     """Raise `CallError` (`argument`) for a number of rounds that cannot be."""
     if isinstance(rounds, bool) or not isinstance(rounds, int) or not 1 <= rounds <= MAX_ROUNDS:
-        raise CallError("argument", f"expected rounds from 1 to {MAX_ROUNDS}, got `{rounds}`")
+        whole = isinstance(rounds, int) and not isinstance(rounds, bool)
+        kind = "" if whole else f" of type `{type(rounds).__name__}`"
+        raise CallError(
+            "argument",
+            f"expected rounds as a whole number from 1 to {MAX_ROUNDS}, got `{rounds}`{kind}",
+        )
 
 
 def _call_app(app: ServerApp, grid: Any, context: Any) -> None:

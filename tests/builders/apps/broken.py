@@ -25,6 +25,8 @@ def train(message: Message, context: Context) -> Message:
         raise RowsSeen(f"the rows are {rows}")
     if way == "key":
         raise KeyError(rows[0])
+    if way == "module":
+        raise ModuleNotFoundError(f"the rows are {rows}", name=f"row_{rows[0]['a']}")
     if way == "exit":
         sys.exit(str(rows))
     if way == "end":

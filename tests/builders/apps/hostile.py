@@ -85,6 +85,12 @@ def write(target: str) -> bool:
     return True
 
 
+def open_to_write(target: str) -> bool:
+    """Writes nothing: `target` may be a setting of the machine."""
+    os.close(os.open(target, os.O_WRONLY))
+    return True
+
+
 def change_mode(target: str) -> bool:
     os.chmod(target, 0o600)
     return True
@@ -163,6 +169,13 @@ def take_shared_memory(target: str) -> bool:
     return True
 
 
+def share_device(target: str) -> bool:
+    device = os.open(target, os.O_RDWR)
+    taken = mmap.mmap(device, 1 << 20, mmap.MAP_SHARED)
+    taken[0] = 1
+    return True
+
+
 def unshare(target: str) -> bool:
     return int(_libc.unshare(_OWN_FILES)) == 0
 
@@ -182,7 +195,8 @@ ATTEMPTS: dict[str, Callable[[str], bool]] = {
         *(connect, connect_native, connect_local, read, read_native, read_through_root),
         *(find_in_environments, find_in_commands, signal_process, write, change_mode, fill),
         *(write_long_file, fork, fork_native, run_program, replace_program, start_threads),
-        *(take_memory, take_shared_memory, unshare, be_traced, print_rows),
+        *(take_memory, take_shared_memory, share_device, open_to_write),
+        *(unshare, be_traced, print_rows),
     )
 }
 

@@ -112,6 +112,33 @@ def test_reviews_that_do_not_count_say_so(hospital: Hospital, federation: Federa
     assert line.endswith(f"count: the certificate of `{name}` is revoked)")
 
 
+def test_what_the_requester_sets_is_shown(hospital: Hospital) -> None:
+    digest = hospital.offered(
+        run_config={"rate": "0.5", "mode": "x\ny"}, weight="num-examples", clip_norm="1.5"
+    )
+    shown = lines(hospital, digest)
+    assert shown["What the requester sets for the code"] == ("`mode`: `x\ny`", "`rate`: `0.5`")
+    assert shown["What leaves this node"][2:4] == (
+        "in a mean each node counts by: num-examples",
+        "a change of the model longer than this norm is cut to it: 1.5",
+    )
+    found = document(hospital.approvals.bundle(digest), hospital.approvals.about(digest), None)
+    jobs = found["jobs"]
+    assert isinstance(jobs, list)
+    job = jobs[0]
+    assert isinstance(job, dict)
+    assert job["run_config"] == {"rate": "0.5", "mode": "x\ny"}
+    assert (job["weight"], job["clip_norm"]) == ("num-examples", "1.5")
+
+
+def test_many_settings_are_cut_with_a_word(hospital: Hospital) -> None:
+    digest = hospital.offered(run_config={f"s{at:03}": "v" * 999 for at in range(203)})
+    shown = lines(hospital, digest)["What the requester sets for the code"]
+    assert len(shown) == 201
+    assert shown[-1] == "and 3 more, which `show --json` lists"
+    assert max(map(len, shown)) < 400
+
+
 def test_a_hostile_text_stays_within_its_line(hospital: Hospital) -> None:
     digest = hospital.offered(purpose="x\nReviews so far\n  approved by everyone", job_id="j" * 999)
     shown = lines(hospital, digest)

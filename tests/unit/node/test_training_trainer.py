@@ -61,6 +61,9 @@ class FakeWorker:
         reply.result.records.extend(to_proto(answer))
         return bytearray(reply.SerializeToString())
 
+    def end(self, why: Ended) -> None:
+        self.kill(why)
+
     def kill(self, why: Ended) -> None:
         self.ended = self.ended or why
         self._killed.set()
@@ -150,12 +153,62 @@ def test_forgetting_a_job_ends_its_step(site: Site, monkeypatch: pytest.MonkeyPa
         step = asyncio.create_task(site.step("a"))
         await asyncio.sleep(0.1)
         site.trainer.forget("a")
-        with pytest.raises(StateError):
+        with pytest.raises(StateError) as caught:
             await step
+        assert caught.value.code == "cancelled"
+        assert caught.value.message == "expected a job that goes on, got one that has ended"
 
     asyncio.run(forgotten())
     assert FakeWorker.made[0].closed
     assert not (site.folder / "a/app").exists()
+
+
+def test_a_forgotten_jobs_place_is_free_at_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step of `a` works, two wait for it, and `b` waits for the only place."""
+    monkeypatch.setattr(FakeWorker, "takes_s", 30.0)
+
+    async def forgotten() -> float:
+        steps = [asyncio.create_task(site.step("a")) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        other = asyncio.create_task(site.step("b"))
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr(FakeWorker, "takes_s", 0.0)
+        began = time.monotonic()
+        site.trainer.forget("a")
+        for step in steps:
+            with pytest.raises(StateError) as caught:
+                await step
+            assert caught.value.code == "cancelled"
+        assert (await other)["metrics"] == Metrics({"asked": 1})
+        return time.monotonic() - began
+
+    assert asyncio.run(forgotten()) < 2
+    assert [worker.asked for worker in FakeWorker.made] == [1, 1]  # none of those that waited
+    assert not (site.folder / "a/app").exists()
+
+
+def test_steps_that_wait_for_a_place_end_with_their_job(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The place itself stays with the other job."""
+    monkeypatch.setattr(FakeWorker, "takes_s", 0.5)
+
+    async def forgotten() -> None:
+        other = asyncio.create_task(site.step("b"))
+        await asyncio.sleep(0.1)
+        step = asyncio.create_task(site.step("a"))
+        await asyncio.sleep(0.1)
+        site.trainer.forget("a")
+        with pytest.raises(StateError) as caught:
+            await step
+        assert caught.value.code == "cancelled"
+        assert not other.done()
+        assert (await other)["metrics"] == Metrics({"asked": 1})
+
+    asyncio.run(forgotten())
+    assert len(FakeWorker.made) == 1
 
 
 def test_cancelling_a_step_ends_its_worker(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,17 +232,49 @@ def test_cancelling_a_step_ends_its_worker(site: Site, monkeypatch: pytest.Monke
 def test_what_was_stopped_is_recorded_without_content(site: Site) -> None:
     run(site.step("a"))
     worker = FakeWorker.made[0]
-    for word in ("network", "network", "process"):
+    for word in ("network",) * 12 + ("process",) * 9:
         worker.attempts.add(word)
-    worker.printed = 12
+    worker.printed = 1_234
     worker.kill(Ended.MEMORY)
     run(site.step("a"))
     assert site.records == [
-        ("a", "stopped", {"what": "network", "times": 2}),
+        ("a", "stopped", {"what": "network", "times": 10}),
         ("a", "stopped", {"what": "process", "times": 1}),
         ("a", "ended", {"why": "memory"}),
-        ("a", "printed", {"bytes": 12}),
+        ("a", "printed", {"bytes": 1_000}),
     ]
+
+
+def test_code_cannot_write_numbers_into_the_record(site: Site) -> None:
+    """Each power of ten is recorded once in a job's life, over all its workers."""
+    for _ in range(40):
+        run(site.step("a"))
+        worker = FakeWorker.made[-1]
+        for _ in range(3):
+            worker.attempts.add("network")
+        if len(FakeWorker.made) < 4:
+            worker.printed = 500
+            worker.kill(Ended.CLOSED)
+    run(site.step("a"))
+    assert [detail for _, _, detail in site.records] == [
+        {"what": "network", "times": 1},
+        {"bytes": 100},
+        {"bytes": 1_000},
+        {"what": "network", "times": 10},
+        {"what": "network", "times": 100},
+    ]
+
+
+def test_a_bundle_that_needs_what_the_node_lacks_is_not_started(site: Site) -> None:
+    step = site.trainer.step(
+        *("a", bundle_of("missing_package"), Path("rows.parquet"), Action.TRAIN, {}), timeout_s=9
+    )
+    (refused,) = run(step)
+    assert isinstance(refused, StateError)
+    assert refused.message == (
+        "expected the package `package_that_nobody_has` at this node, got none"
+    )
+    assert FakeWorker.made == []
 
 
 def test_without_a_sandbox_code_of_another_party_is_refused(
@@ -221,8 +306,9 @@ def test_the_bundle_is_laid_out_for_this_user_alone(site: Site) -> None:
 
 
 def test_the_jobs_config_goes_before_the_projects() -> None:
-    launching = Launching("a", bundle_of("good"), Path("rows.parquet"), {"rate": 2.0}, 4)
+    launching = Launching("a", bundle_of("good"), Path("rows.parquet"), {"rate": 2.0}, 4, 12)
     start = training_pb2.SandboxRequest.FromString(launching.start(walled=True)).start
     assert [(s.name, s.real) for s in start.run_config] == [("rate", 2.0)]
     assert (start.data_path, start.bundle_path) == ("/data/rows.parquet", "/app")
+    assert (start.node_id, start.threshold) == (6, 12)
     assert start.run_id < 1 << 63

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 
 import pytest
 from yumen.jobs import Jobs, JobSummary, state_of
@@ -106,6 +107,17 @@ def test_the_list_is_escaped_in_html() -> None:
 def test_progress_in_words(sent: job_pb2.JobStatus, words: str) -> None:
     assert describe(sent) == words
     assert {node.step for node in sent.nodes} <= set(Step)
+
+
+def test_who_waits_for_approval_until_when_comes_first() -> None:
+    sent = status(job_pb2.JOB_STATE_AWAITING_APPROVAL, "awaiting", "accepted", "awaiting")
+    sent.deadline_ms = 1_790_000_000_000
+    until = datetime.fromtimestamp(1_790_000_000).strftime("%Y-%m-%d %H:%M")
+    assert describe(sent) == f"waits until {until} for approval at 2 nodes: a, c"
+    sent.method = "train"
+    assert JobSummary.from_status(sent).runs == 0
+    sent.round = "train"
+    assert JobSummary.from_status(sent).runs == 1
 
 
 class _Terminal(io.StringIO):

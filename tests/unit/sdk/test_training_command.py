@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 import typer
+from yumen.progress import JobProgress
 from yumen.training import RoundReport, TrainingResult
 from yumen_cli import run
 from yumen_cli.plain import group
 from yumen_core.errors import CallError
+from yumen_core.rpc.v1 import job_pb2
 from yumen_core.training.records import Action
 
 JOB = "0199b2f4-1111-7abc-8def-000000000001"
@@ -131,6 +134,53 @@ def test_resume(federation: Federation, call: Callable[[list[str]], None], tmp_p
     call(["resume", JOB, "--save", str(path), "--overwrite"])
     assert federation.asked == {"job": JOB}
     assert torch.load(path, weights_only=True)["w"].tolist() == [1.0, 2.0]
+
+
+def _waiting() -> job_pb2.JobStatus:
+    nodes = [job_pb2.NodeProgress(node=NODE, step="awaiting")]
+    return job_pb2.JobStatus(
+        job_id=JOB, state="JOB_STATE_AWAITING_APPROVAL", nodes=nodes, deadline_ms=1_790_000_000_000
+    )
+
+
+def test_off_a_terminal_a_wait_for_approval_is_told_once(
+    federation: Federation,
+    call: Callable[[list[str]], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def waits(path: Path, **asked: Any) -> TrainingResult:
+        with JobProgress("training") as progress:
+            progress.update(_waiting())
+            progress.update(_waiting())
+        return _result()
+
+    monkeypatch.setattr(federation, "run", waits)
+    call(RUN)
+    until = datetime.fromtimestamp(1_790_000_000).strftime("%Y-%m-%d %H:%M")
+    line = f"job {JOB} waits until {until} for approval at 1 node: a\n"
+    assert capsys.readouterr().err == line
+    with JobProgress("training") as progress:
+        progress.update(_waiting())
+    assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_says_how_to_go_on(
+    federation: Federation,
+    call: Callable[[list[str]], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stopped(*args: object, **asked: object) -> TrainingResult:
+        stop = KeyboardInterrupt()
+        stop.add_note("3 finished rounds kept: `yumen resume JOB` goes on")
+        raise stop
+
+    for command, argv in (("run", RUN), ("resume", ["resume", JOB])):
+        monkeypatch.setattr(federation, command, stopped)
+        call(argv)
+        told = capsys.readouterr().err.strip()
+        assert told == "note: 3 finished rounds kept: `yumen resume JOB` goes on"
 
 
 @pytest.mark.parametrize(

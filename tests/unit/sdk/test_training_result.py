@@ -66,7 +66,7 @@ def test_one_row_a_round() -> None:
     assert list(frame.index) == [0, 1, 2]
     assert list(frame.columns) == [
         *("train_loss", "evaluate_loss", "server_accuracy"),
-        *("examples", "nodes", "lost", "seconds"),
+        *("examples", "nodes", "clipped", "lost", "seconds"),
     ]
     assert frame.loc[1, ["train_loss", "evaluate_loss"]].tolist() == [0.5, 0.6]
     assert frame["examples"].tolist() == [0, 1200, 800]
@@ -192,7 +192,38 @@ def test_initial_arrays_that_are_none(initial: Any, message: str) -> None:
 def test_a_number_of_rounds_that_cannot_be(rounds: Any) -> None:
     with pytest.raises(CallError) as caught:
         train(lambda: LocalRounds(NODES), FedAvg(), rounds=rounds, initial=linear_start())
-    assert caught.value.message == f"expected rounds from 1 to 10000, got `{rounds}`"
+    kind = "" if type(rounds) is int else f" of type `{type(rounds).__name__}`"
+    assert caught.value.message == (
+        f"expected rounds as a whole number from 1 to 10000, got `{rounds}`{kind}"
+    )
+
+
+def test_nodes_that_count_for_nothing_are_told() -> None:
+    reports = [
+        _report(1, Action.TRAIN, 0.5, asked=3),
+        _report(2, Action.TRAIN, 0.5, asked=3, nodes=2),
+        _report(2, Action.EVALUATE, 0.5, asked=4, nodes=2),
+        _report(3, Action.TRAIN, 0.5, asked=3, nodes=2),
+    ]
+    lines = repr(_result(reports=reports)).splitlines()
+    why = "too few rows, or a model that diverged"
+    assert f"1 node counted for nothing in 2 rounds: {why}" in lines
+    assert f"2 nodes counted for nothing in the evaluation of 1 round: {why}" in lines
+    assert "counted for nothing" not in repr(_result(reports=reports[:1]))
+
+
+def test_the_models_load_when_they_are_named() -> None:
+    program = (
+        "import sys, yumen\n"
+        "assert 'models' in dir(yumen) and 'models' in yumen.__all__\n"
+        "assert 'yumen.models' not in sys.modules\n"
+        "yumen.models.Number('age', center=54, scale=9)\n"
+        "assert not {'flwr', 'torch'} & set(sys.modules), 'loaded'\n"
+        "try:\n    yumen.model\nexcept AttributeError as e:\n    print(e)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout == b"module 'yumen' has no attribute 'model'\n"
 
 
 def test_a_model_or_its_state_dict_may_be_given() -> None:
@@ -251,6 +282,23 @@ def test_the_time_left_is_of_what_is_still_to_come() -> None:
     assert [report.seconds for report in reports] == [0.0, 1.0, 3.0, 1.0, 3.0, 1.0]
 
 
+def test_the_start_of_the_nodes_is_not_in_the_time_left() -> None:
+    clock, reports, seconds = Clock(), [], iter([60.0, 2.0, 4.0])
+
+    class Timed(LocalRounds):
+        def run(self, action: Action, records: Any) -> Any:
+            clock.now += next(seconds)
+            return super().run(action, records)
+
+    heard = ReportedRounds(
+        Timed(NODES), lambda r, _: reports.append(r), total=lambda: 4, replayed=lambda: False,
+        clock=clock,
+    )  # fmt: skip
+    for _ in range(3):
+        heard.run(Action.TRAIN, {"arrays": Arrays(linear_start())})
+    assert [report.left_s for report in reports] == [180.0, 4.0, 3.0]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "00:00"), (0.1, "00:01"), (60, "01:00"), (725, "12:05"), (10931, "3:02:11")],
@@ -263,6 +311,8 @@ def test_a_line_of_progress() -> None:
     report = RoundReport(3, Action.TRAIN, {"loss": 0.41234, "x": 1}, 10, 3, 1.0, left_s=41.0)
     assert describe(report, 10) == "round 3 of 10, loss 0.4123, 00:41 left"
     assert str(report) == "round 3 train, loss 0.4123, 3 nodes, 00:41 left"
+    ready = RoundReport(1, Action.EVALUATE, {"eval_acc": 0.5, "a": 1, "eval_loss": 2.0}, 9, 3, 1)
+    assert str(ready) == "round 1 evaluate, eval_loss 2, eval_acc 0.5, 3 nodes"
     evaluated = RoundReport(3, Action.EVALUATE, {"accuracy": 0.5}, 10, 3, 1.0)
     assert describe(evaluated, None) == "round 3, evaluate, accuracy 0.5"
     stream = io.StringIO()
@@ -324,6 +374,26 @@ def test_a_consumer_that_stops_ends_the_training() -> None:
     assert caught.value.message == "expected a training that goes on, got one that was cancelled"
     assert len(rounds.calls) <= 2
     assert rounds.abandoned
+
+
+def test_cancelling_raises_one_error_whatever_it_met() -> None:
+    gate = threading.Event()
+
+    def work(heard: Any, cancel: threading.Event) -> TrainingResult:
+        assert gate.wait(20)
+        error = PeerError("failed", "expected a job, got one that ended")
+        error.add_note("1 finished round kept")
+        raise error
+
+    run = TrainingRun(work, on_cancel=gate.set, job_id=lambda: JOB)
+    assert run.job_id == JOB
+    run.cancel()
+    with pytest.raises(CallError) as caught:
+        run.result(20)
+    assert caught.value.code == "cancelled"
+    assert caught.value.message == "expected a training that goes on, got one that was cancelled"
+    assert caught.value.remedy == f"fed.resume('{JOB}') goes on"
+    assert caught.value.__notes__ == ["1 finished round kept"]
 
 
 def test_cancel_may_reach_a_run_under_way() -> None:

@@ -104,7 +104,7 @@ def test_what_is_left_behind(tmp_path: Path) -> None:
         ),
         (
             {"heart/task.py": "x = (\n"},
-            "expected Python in `heart/task.py`, got other text at line 1",
+            "expected Python in `heart/task.py`, got a syntax error at line 1",
         ),
         (
             {"heart/task.py": "x" + ".a" * 60_000},
@@ -209,6 +209,32 @@ def test_components_may_be_packages_or_come_from_elsewhere() -> None:
 def test_metric_names_are_literals() -> None:
     names = metric_names(Bundle(as_bytes()))
     assert names == ["num-examples", "other_name", "train acc", "train_loss"]
+
+
+SERVER = 'from flwr import ServerApp\napp = ServerApp()\nx = {"server-only": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({"heart/task.py": "x = 1\n"}, False),
+        ({"heart/task.py": "from .other import server_app\n"}, False),
+        ({"heart/task.py": "from . import server_app\n"}, True),
+        ({"heart/task.py": "import heart.server_app\n"}, True),
+        ({"heart/task.py": "def f():\n    from heart.server_app import x\n"}, True),
+    ],
+)
+def test_names_of_the_server_apps_own_module_are_none(changed: dict[str, str], shown: bool) -> None:
+    names = metric_names(Bundle(as_bytes(**{"heart/server_app.py": SERVER, **changed})))
+    assert ("server-only" in names) is shown
+    assert "train_loss" in names
+
+
+def test_the_apps_settings_are_no_metric_names() -> None:
+    task = "def f(c):\n    return c['rounds'], c['fraction'], c['model.name'], c['mine']\n"
+    names = metric_names(Bundle(as_bytes(**{"heart/task.py": task})))
+    assert "mine" in names
+    assert not {"rounds", "fraction", "model.name"} & set(names)
 
 
 def test_beyond_the_limit_keys_come_first() -> None:

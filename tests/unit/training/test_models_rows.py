@@ -110,7 +110,7 @@ def test_numbers_in_any_storage(column: pa.Array) -> None:
 
 UNUSABLE: list[dict[str, list[Any]]] = [
     {"c": ["p", "z", "p"]},
-    {"c": pa.array([b"p", b"\xff\xfe", b"q"]).cast(pa.binary()).view(pa.string())},  # type: ignore[dict-item]
+    {"c": pa.array([b"p", b"\xff\xfe", b"q"]).cast(pa.binary()).view(pa.string())},
     {"y": ["no", "maybe", "no"]},
     {"n": [1.0, float("nan"), 3.0]},
     {"n": [1.0, float("-inf"), 3.0]},
@@ -217,11 +217,20 @@ def test_what_stops_being_finite_counts_for_nothing() -> None:
 
 
 def test_finite_weights_of_a_loss_that_is_not() -> None:
-    """A clipped gradient can be of any loss: its weights stay finite."""
+    """The square of an error leaves the range before its slope does."""
     model = models.linear(["n"], "y", learning_rate=1e-12, batch_size=0)
     start = {"weight": np.full((1, 1), 1e20, np.float32), "bias": np.zeros(1, np.float32)}
     _, metrics = fit(model, start, pa.table({"n": [1.0, 2.0], "y": [1, 2]}), {})
     assert metrics == {"num-examples": 0}
+
+
+def test_weights_that_are_not_finite_of_a_loss_that_is() -> None:
+    """The loss is that before the last step."""
+    model = models.linear(["n"], "y", learning_rate=1e6, batch_size=0)
+    rows = pa.table({"n": [1e25, 1e25], "y": [1e10, 1e10]})
+    weights, metrics = fit(model, initial(model), rows, {})
+    assert metrics == {"num-examples": 0}
+    assert not weights["weight"].any()
 
 
 def test_rows_kept_apart() -> None:
