@@ -34,6 +34,7 @@ from yumen.training.federated import (
     FederatedTraining,
     TrainingRequest,
     begin,
+    by_name,
     reopen,
     with_path,
 )
@@ -289,6 +290,7 @@ class Federation:
     ) -> tuple[
         Callable[[OnReport | None, threading.Event | None], TrainingResult], FederatedTraining
     ]:
+        initial = by_name(initial)
         weights = _first_weights(asked, initial)
         journal = begin(asked, strategy=strategy, initial=initial, folder=folder)
         training = FederatedTraining(self._session, asked, journal)

@@ -91,7 +91,8 @@ def run(
 ) -> None:
     """Train with a Flower project.
 
-    Its ServerApp runs here, its ClientApp in the nodes' sandboxes.     Each node has to approve the project's code first: until then the job waits.
+    Its ServerApp runs here, its ClientApp in the nodes' sandboxes.
+    Each node has to approve the project's code first: until then the job waits.
     """
     from yumen.training import parse_settings
 

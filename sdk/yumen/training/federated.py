@@ -278,6 +278,19 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def by_name(initial: Any) -> Mapping[str, Any] | None:
+    """First weights by name, also those of a PyTorch module. Raises `CallError` (`training`)."""
+    if hasattr(initial, "state_dict"):
+        initial = initial.state_dict()
+    if initial is None or isinstance(initial, Mapping):
+        return initial
+    raise CallError(
+        "training",
+        f"expected initial arrays by name, got `{type(initial).__name__}`",
+        remedy="give a model's state_dict(), or a dict of numpy arrays",
+    )
+
+
 def _as_arrays(initial: Mapping[str, Any]) -> dict[str, Values]:
     if len(initial) > MAX_TENSORS:
         raise CallError("training", f"expected at most {MAX_TENSORS} arrays, got {len(initial)}")

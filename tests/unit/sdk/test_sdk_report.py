@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from yumen.report import CheckReport, NodeDecision
+from yumen.report import CheckReport, NodeDecision, denial_lines
 from yumen.result import Exclusion
 from yumen_core.errors import Denied, PeerError
 from yumen_core.policy.denial import Denial
@@ -101,3 +103,9 @@ def test_html_is_escaped() -> None:
     page = report((hostile,), out="<b>")._repr_html_()
     assert "<b>" not in page
     assert page.count("&lt;b&gt;") == 5
+
+
+def test_what_would_pass_names_its_subject_once() -> None:
+    code = replace(denial(A), subject="code", allowed="code that its reviewers approve")
+    assert denial_lines(code)[-1] == "  would pass: code that its reviewers approve"
+    assert denial_lines(denial(A))[-1] == "  would pass: purpose research"

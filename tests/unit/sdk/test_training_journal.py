@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from yumen.result import Exclusion
 from yumen.training import Aggregate, Journal, content_digest, find_journal, train, trainings_folder
 from yumen.training.checkpoint import Finished, from_bytes, to_parts
+from yumen.training.federated import _Kept
 from yumen.training.plain import from_plain, plain_json
 from yumen.training.replay import JournalledRounds
 from yumen_core.errors import CallError, PeerError, StateError
@@ -308,3 +309,29 @@ def test_replay_counts_from_the_journal(tmp_path: Path) -> None:
     assert (again.replayed, rounds.replayed, len(live.calls)) == (True, False, 1)
     assert found.tensors["w"].tobytes() == first.tensors["w"].tobytes()
     assert plain_json(dict(found.metrics)) == plain_json(dict(first.metrics))
+
+
+def test_how_much_is_kept_in_words(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "t", {})
+    assert journal.kept == ""
+    told = Finished(Action.EVALUATE, b"e" * 32, AGGREGATE, 0.1)
+    for number, finished in enumerate((FINISHED, told, FINISHED, told, FINISHED), 1):
+        journal.write(number, finished)
+    assert journal.kept == "3 finished rounds"
+    again = Journal.open(tmp_path / "t")
+    assert again.kept == "5 finished runs"
+    assert len(list(again.read())) == 5
+    assert again.kept == "3 finished rounds"
+
+
+def test_ctrl_c_says_what_is_kept_and_what_goes_on(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / "t", {}, jobs=[JOB])
+    with pytest.raises(KeyboardInterrupt) as caught, _Kept(journal):
+        raise KeyboardInterrupt
+    assert not hasattr(caught.value, "__notes__")
+    journal.write(1, FINISHED)
+    with pytest.raises(KeyboardInterrupt) as caught, _Kept(journal):
+        raise KeyboardInterrupt
+    assert caught.value.__notes__ == [
+        f"1 finished round kept: fed.resume('{JOB}') or `yumen resume {JOB}` goes on"
+    ]
