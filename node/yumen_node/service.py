@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from yumen_core.allocation import keep_freed_memory
 from yumen_core.canonical import Json
 from yumen_core.clock import Clock, SystemClock
 from yumen_core.errors import StateError
@@ -23,7 +24,6 @@ from yumen_core.log.entry import Value
 from yumen_core.policy import PolicyBundle, install_policies
 from yumen_core.securesum.parallel import EncryptionPool
 
-from yumen_node.allocation import keep_freed_memory
 from yumen_node.approvals import Approvals
 from yumen_node.config import FILE_NAME, NodeConfig, load_config
 from yumen_node.datasets import Dataset, TableDeclaration, load_declaration

@@ -21,7 +21,6 @@ from yumen_core.jobs.inputs import seal_apart
 from yumen_core.jobs.rounds import sum_binding, support_digest
 from yumen_core.jobs.runs import runs_of_training
 from yumen_core.jobs.spec import spec_digest
-from yumen_core.log import Act
 from yumen_core.rpc.chunks import split
 from yumen_core.rpc.v1 import job_pb2, link_pb2, training_pb2
 from yumen_core.securesum import Adder

@@ -94,10 +94,12 @@ CALLS: list[tuple[Callable[[], object], str]] = [
     (lambda: models.logistic(["a"], "y", classes=[1, True]), "expected distinct values of `y`"),
     (lambda: models.logistic(["a"], "y", classes=[0.5, 1]), "texts of at most 256 characters"),  # type: ignore[list-item]
     (lambda: models.logistic(["a"], "y", classes=None), "expected classes of a logistic"),
-    (lambda: models.logistic(["a"], "y", epoch=3),
-     "expected a setting of the model (batch_size, clip_gradient, decay, epochs, holdout, "
-     "learning_rate, momentum, optimizer, proximal_mu, seed, split_seed, steps, stratify, "
-     "weight_decay), got `epoch`"),
+    (
+        lambda: models.logistic(["a"], "y", epoch=3),
+        "expected a setting of the model (batch_size, clip_gradient, decay, epochs, holdout, "
+        "learning_rate, momentum, optimizer, proximal_mu, seed, split_seed, steps, stratify, "
+        "weight_decay), got `epoch`",
+    ),
     (lambda: models.logistic(["a"], "y", epochs=0), "expected `epochs` to be an integer from 1 to"),
     (lambda: models.logistic(["a"], "y", epochs=1001), "from 1 to 1000, got `1001`"),
     (lambda: models.logistic(["a"], "y", epochs=True), "expected `epochs` to be an integer"),
