@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
-from yumen_core.allocation import keep_freed_memory
 from yumen_core.clock import Clock, SystemClock
 from yumen_core.errors import StateError, YumenError
 from yumen_core.identity.client import enrol, fetch_revocations, renew_if_due
@@ -84,7 +83,6 @@ async def serve(
     `ready` is called with the address once it accepts calls. Raises `StateError`; a log that can
     no longer be written ends the process.
     """
-    keep_freed_memory()
     coordinator = Coordinator(directory, clock or SystemClock(), LogAlarm())
     try:
         await coordinator.start()

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-from yumen_core.allocation import keep_freed_memory
 from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.jobs.inputs import seal_apart
@@ -80,7 +79,6 @@ class FederatedRounds:
 
     def __init__(self, session: Session, terms: TrainingTerms) -> None:
         """Raises as `Session.ask` does, and as `check_model` for a ready model."""
-        keep_freed_memory()
         self._session = session
         self._terms = terms
         self._tell: Callable[[job_pb2.JobStatus], None] = lambda status: None
