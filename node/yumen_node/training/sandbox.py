@@ -57,12 +57,13 @@ class Walls:
             *("--hostname", "sandbox", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", "--clearenv"),
         ]
+        # First, so that an interpreter or a checkout that lies below it is shown all the same.
+        made += ["--perms", "0700", "--size", str(self.disk_bytes), "--tmpfs", SCRATCH]
         for path in _outermost([*system_paths(), *python_paths()]):
             made += _shown(path)
         made += ["--proc", "/proc", "--dev", "/dev"]
         # Shared maps of /dev/zero are memory that no limit counts.
         made += ["--ro-bind", "/dev/null", "/dev/zero"]
-        made += ["--perms", "0700", "--size", str(self.disk_bytes), "--tmpfs", SCRATCH]
         if self.data is not None:
             made += ["--ro-bind", str(self.data), DATA_PATH]
         if self.bundle is not None:
