@@ -23,13 +23,17 @@ from yumen_core.policy import PolicyBundle
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import channel
 from yumen_core.rpc.v1 import link_pb2, link_pb2_grpc
+from yumen_core.securesum.parallel import EncryptionPool
+from yumen_node.approvals import Approvals
 from yumen_node.config import load_config
 from yumen_node.execution import Execution
 from yumen_node.gate import AcceptedJob, Gate
 from yumen_node.keys import load_keys
+from yumen_node.local_work import LocalWork
 from yumen_node.publication import Publication
 from yumen_node.service import open_datasets, publish
 from yumen_node.state import NodeState
+from yumen_node.training.trainer import Trainer
 
 WAIT_S = 20.0
 
@@ -81,6 +85,10 @@ class Stream:
             self._in.put(faults.from_rpc_error(error, what="the coordinator"))
 
 
+def _unrecorded(job_id: str, what: str, detail: object) -> None:
+    """No job of this node's runs any code."""
+
+
 class HandNode:
     """The node in `directory`. Enter it to connect."""
 
@@ -105,6 +113,7 @@ class HandNode:
             self._log.verifier_key,
             config.state / "descriptor.bin",
         )
+        self._approvals = Approvals(config.state, self.membership)
         self._gate = Gate(
             membership=self.membership,
             keys=keys,
@@ -112,6 +121,19 @@ class HandNode:
             policies=PolicyBundle.load(config.policies, purposes=config.purposes),
             state=self._state,
             log=self._log,
+            approvals=self._approvals,
+            code_refusal=None,
+            limits={},
+        )
+        self._pool = EncryptionPool(1)
+        self._local_work = LocalWork(
+            self.membership.identity.uri,
+            config.state / "training",
+            Trainer(config.training, config.state / "training-output", _unrecorded),
+            self._datasets,
+            max_norm=config.training_max_norm,
+            timeout_s=config.query_timeout_s,
+            check_rows=self._state.check_rows,
         )
         self.execution = Execution(
             membership=self.membership,
@@ -120,6 +142,8 @@ class HandNode:
             log=self._log,
             datasets=self._datasets,
             query_timeout_s=config.query_timeout_s,
+            local_work=self._local_work,
+            pool=self._pool,
         )
         self.jobs: dict[str, AcceptedJob] = {}
         self.stream: Stream | None = None
@@ -179,6 +203,7 @@ class HandNode:
         ruling = self._gate.decide(self.next("proposal").proposal)
         if ruling.job is not None:
             self.jobs[ruling.job_id] = ruling.job
+        assert ruling.envelope is not None
         return ruling.envelope
 
     def say(self, decision: SignedEnvelope) -> None:
