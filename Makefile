@@ -46,8 +46,8 @@ test: setup ## unit and integration tests
 	@command -v bwrap >/dev/null || echo "bubblewrap is not installed: tests of approved code are skipped (apt-get install bubblewrap)"
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-test-long: setup ## everything, the slow runs too
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test-long: setup ## everything, the slow runs too, and more examples of each property
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## format, lint, strict types, import direction, stubs up to date
 	$(BIN)/ruff format --check .

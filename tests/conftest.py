@@ -8,5 +8,7 @@ from hypothesis import HealthCheck, settings
 os.environ["COLUMNS"] = "100"
 
 # No test depends on how fast the machine is: neither an example's time nor its making counts.
-settings.register_profile("yumen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("yumen")
+_ANY_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("yumen", max_examples=50, **_ANY_MACHINE)
+settings.register_profile("long", max_examples=300, **_ANY_MACHINE)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "yumen"))

@@ -107,6 +107,7 @@ def test_hospitals_risk_prints_the_odds_of_pooled_patients(
         assert numbers(out, term, after="odds ratio") == pytest.approx(ratios, abs=6e-4)
 
 
+@pytest.mark.slow
 def test_survival_prints_the_cox_model_and_curve_of_pooled_patients(
     example: Callable[[str], Example], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +138,7 @@ def test_survival_prints_the_cox_model_and_curve_of_pooled_patients(
         )
 
 
+@pytest.mark.slow
 def test_wind_leaves_the_absurd_speed_out_of_every_number(
     example: Callable[[str], Example], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +170,7 @@ def test_wind_leaves_the_absurd_speed_out_of_every_number(
     assert f"10 hPa less pressure: {more:.2f} mph more wind (standard error {error:.2f})." in out
 
 
+@pytest.mark.slow
 def test_credit_prints_what_pooled_loans_give_within_the_errors_it_states(
     example: Callable[[str], Example], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +198,7 @@ def test_credit_prints_what_pooled_loans_give_within_the_errors_it_states(
     assert_terms(out, fit, ["rate", "income_10k", "C(months)[T.60]", "utilisation"])
 
 
+@pytest.mark.slow
 def test_farms_prints_the_yields_that_villages_have_harvests_enough_for(
     example: Callable[[str], Example], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,7 @@ def test_the_federation_by_hand(checkout: Path) -> None:
     assert "insurance-pricing" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_notebook_example(checkout: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _block("python")],

@@ -35,7 +35,7 @@ def fed() -> Iterator[Federation]:
     [
         ("pytorch_iris", "stream", "evaluate_eval_acc"),
         ("sklearn_iris", "bfv", "evaluate_accuracy"),
-        ("legacy_iris", "stream", "evaluate_accuracy"),
+        pytest.param("legacy_iris", "stream", "evaluate_accuracy", marks=pytest.mark.slow),
     ],
 )
 def test_an_app_of_flowers_kind(fed: Federation, app: str, suite: str, accuracy: str) -> None:
@@ -62,6 +62,8 @@ def right(out: str, label: str) -> int:
     return int(line.removeprefix(label).split()[0])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_hospitals_train_is_as_good_as_pooled_rows(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

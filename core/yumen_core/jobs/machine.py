@@ -175,7 +175,7 @@ def advance(
             return job, (Propose(job.at(Step.ASKED)),)
         case NodeAccepted() | NodeAwaits() | NodeDenied() | NodeAbsent() if job.state in UNDECIDED:
             return _on_answer(job, event, now_ms, limits)
-        case RoundDone(node, round_):
+        case RoundDone(node, round_) if round_ is not Round.INPUT:  # no node has a part in that
             return _on_part(job, node, round_, now_ms, limits)
         case NodeFailed(node, message, code) if (
             job.state is State.RUNNING and node in job.participants

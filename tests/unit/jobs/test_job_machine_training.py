@@ -111,6 +111,14 @@ def test_it_waits_for_its_first_input() -> None:
     assert job.at(Step.ACCEPTED) == NODES
 
 
+def test_a_node_has_no_part_in_an_input() -> None:
+    job, _ = play(READY)
+    for node in NODES:
+        job, effects = advance(job, RoundDone(node, Round.INPUT), now_ms=0, limits=LIMITS)
+        assert (effects, job.round, job.runs) == ((), Round.INPUT, ())
+        assert job.at(Step.ACCEPTED) == NODES
+
+
 def test_it_may_end_without_a_run() -> None:
     assert play([*READY, Completed()])[0].state is State.SUCCEEDED
 

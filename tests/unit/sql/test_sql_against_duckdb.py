@@ -162,7 +162,7 @@ def close(ours: object, theirs: object) -> bool:
     return ours == theirs
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(nodes=st.lists(st.lists(ROWS, max_size=6), min_size=3, max_size=3), sql=queries())
 def test_three_nodes_answer_as_one_database(nodes: list[list[Row]], sql: str) -> None:
     try:

@@ -201,7 +201,7 @@ def check(nodes: list[list[Row]], sql: str) -> None:
             assert value is None if count == 0 else same(value, other), (sql, row, wanted)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(nodes=st.lists(st.lists(ROWS, max_size=6), min_size=3, max_size=3), sql=queries())
 def test_three_nodes_answer_as_one_database(nodes: list[list[Row]], sql: str) -> None:
     check(nodes, sql)
@@ -252,7 +252,7 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
 @example(datetime.min, datetime.max, 0)
 @example(datetime(1969, 12, 31, 23, 59, 59, 999_999), datetime(1970, 1, 1), 1)
 @example(datetime(2020, 2, 29), datetime(2020, 1, 31), 1)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_calendar_is_the_databases(
     database: duckdb.DuckDBPyConnection, a: datetime, b: datetime, count: int
 ) -> None:

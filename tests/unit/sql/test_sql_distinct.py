@@ -47,7 +47,7 @@ def under_rules(sql: str, nodes: list[list[Row]]) -> Answer:
     return finish(plan, np.asarray(kept).tolist(), [[0] * width] * plan.layout.cells)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     nodes=st.lists(st.lists(ROWS, max_size=8), min_size=3, max_size=3),
     counted=st.sampled_from(list(COUNTED.values())),

@@ -78,7 +78,7 @@ def close(ours: object, theirs: object) -> bool:
     return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) or (a != a and b != b)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     nodes=st.lists(st.lists(ROWS, max_size=5), min_size=3, max_size=3),
     y=st.sampled_from(ARGUMENTS),

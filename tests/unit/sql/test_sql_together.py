@@ -30,7 +30,7 @@ JOINED = [
 ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(nodes=NODES, sql=st.sampled_from(JOINED))
 def test_joined_tables_answer_as_one_database(nodes: tuple[Rows, ...], sql: str) -> None:
     found = join_answer(parse(sql, TABLES), nodes)
