@@ -58,9 +58,16 @@ CATALOGUE: dict[str, Kind] = {
     # Refusals
     "policy_denied": Kind("PERMISSION_DENIED", 403, 3, "change the job as the denial says"),
     "job_denied": Kind("PERMISSION_DENIED", 403, 3, "change the job as the denials say"),
+    "budget_exhausted": Kind(
+        "RESOURCE_EXHAUSTED", 403, 3, "ask for less privacy budget, or ask the institution for more"
+    ),
+    "participant_set": Kind(
+        "PERMISSION_DENIED", 403, 3, "ask the same nodes as before, or wait until the rows change"
+    ),
     "role": Kind("PERMISSION_DENIED", 403, 3, "use an identity with the role that is needed"),
     "code_rejected": Kind("PERMISSION_DENIED", 403, 3, "ask the node's operator what would pass"),
     # Authenticity
+    "log_proof": Kind("UNAUTHENTICATED", 401, 4, "ask the party whose log it is for the proof"),
     "certificate": Kind("UNAUTHENTICATED", 401, 4, "enrol again with a new token"),
     "certificate_revoked": Kind("UNAUTHENTICATED", 401, 4, "ask the federation authority"),
     "revocations": Kind("UNAUTHENTICATED", 401, 4, "check that the authority is running"),

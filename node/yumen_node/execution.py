@@ -33,7 +33,9 @@ from yumen_node.computing import Computed, Computing
 from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
 from yumen_node.keys import NodeKeys
+from yumen_node.ledger import Ledger
 from yumen_node.local_work import LocalWork
+from yumen_node.released import ReleasedSets
 from yumen_node.shares import Supports, open_supports
 from yumen_node.state import KnownRun, NodeState
 
@@ -72,8 +74,12 @@ class Execution:
         query_timeout_s: float,
         local_work: LocalWork,
         pool: EncryptionPool,
+        ledger: Ledger,
+        released: ReleasedSets,
     ) -> None:
         self._membership = membership
+        self._ledger = ledger
+        self._released = released
         self._me = membership.identity.uri
         self._keys = keys
         self._state = state
@@ -91,6 +97,7 @@ class Execution:
         self._computed.pop(job_id, None)
         self._computing.forget(job_id)
         self._local_work.forget(job_id)
+        self._ledger.end(job_id)
         self._state.end_job(job_id)
 
     def stop(self, job_id: str) -> None:
@@ -153,6 +160,7 @@ class Execution:
         if before is not None:
             return before
         computed = await self._compute(job, run)
+        self._ledger.commit(job.job_id)
         supports = self._supports(job, run, request, computed) if run.supported else None
         slots, released = computed.answer(
             run.shape,

@@ -32,7 +32,7 @@ from yumen_core.jobs.admission import (
 )
 from yumen_core.jobs.book import DescriptorBook
 from yumen_core.jobs.code import check_code
-from yumen_core.jobs.decision import Decision
+from yumen_core.jobs.decision import BudgetLeft, Decision
 from yumen_core.jobs.descriptor import NodeDescriptor
 from yumen_core.jobs.spec import JobSpec, secret_info
 from yumen_core.log import Act, TileLog
@@ -47,7 +47,9 @@ from yumen_core.training.bundle import Bundle
 from yumen_node.approvals import Approvals
 from yumen_node.code_reviews import CodeReviews
 from yumen_node.keys import NodeKeys
+from yumen_node.ledger import Ledger
 from yumen_node.publication import Publication
+from yumen_node.released import ReleasedSets
 from yumen_node.state import NodeState
 
 _LOG = logging.getLogger(__name__)
@@ -112,6 +114,8 @@ class Gate:
         approvals: Approvals,
         code_refusal: StateError | None,
         limits: Mapping[str, str],
+        ledger: Ledger,
+        released: ReleasedSets,
     ) -> None:
         """`code_refusal` says why this node runs no code of a requester, if it does not; `limits`
         are the sandbox's, for those who review code."""
@@ -125,6 +129,8 @@ class Gate:
         self._policies = policies
         self._state = state
         self._log = log
+        self._ledger = ledger
+        self._released = released
 
     def decide(self, proposal: link_pb2.Proposal, held: AcceptedJob | None = None) -> Ruling:
         """Decide on a proposal: log the decision, store it, and only then return it signed. `held`
@@ -137,7 +143,9 @@ class Gate:
         5. The public key is the one the job names; the job's secret opens for this job and node.
         6. The minimum of nodes is no lower than the tables demand.
         7. Code that comes with it may run here: this node has a sandbox and nobody has rejected it.
-        8. This node's policies allow it for every table that is read; where all they miss is that
+        8. The tables' privacy budgets pay for it, and the rows it asks about were not released
+           before over nearly the same nodes.
+        9. This node's policies allow it for every table that is read; where all they miss is that
            people have reviewed the code, the job waits for them.
         """
         self.keep_key(proposal)
@@ -164,7 +172,7 @@ class Gate:
         except (PeerError, CallError) as error:
             return self._rule(opened, (self._denial(error),), None)
         try:
-            denials = self._denials(opened.spec, understood)  # 6, 7, 8
+            denials = self._denials(opened.spec, understood)  # 6, 7, 8, 9
         except StateError as error:  # the store of approvals is damaged, or busy
             _LOG.error("job %s: %s", opened.spec.job_id, error)
             denials = (self._denial(error),)
@@ -237,10 +245,12 @@ class Gate:
         return held
 
     def _denials(self, spec: JobSpec, understood: _Understood) -> tuple[Denial, ...] | None:
-        """Steps 6 to 8; `None` where people have to review the job's code first."""
+        """Steps 6 to 9; `None` where people have to review the job's code first."""
         me, asked = self._membership.identity, understood.asked
         denials = minimum_denials(spec, asked, node=me.uri)
         denials = denials or self._reviews.denials(spec)
+        denials = denials or self._ledger.denials(spec)
+        denials = denials or self._released.denials(spec, asked)
         if denials:
             return denials
         now_ms = self._membership.clock.now_ms()
@@ -252,6 +262,7 @@ class Gate:
             nodes=[me.uri],
             now_ms=now_ms,
             reviewers=self._reviews.approvers(spec),
+            budget_left=self._ledger.left(spec),
         ):
             waits = waits or reviews_missing(self._policies, request)
             decision = self._policies.decide(request)
@@ -270,6 +281,9 @@ class Gate:
         spec = opened.spec
         if understood is not None and understood.bundle is not None:
             self._approvals.settle(spec.job_id)
+        budgets = self._ledger.budgets(spec) if understood is not None else ()
+        if not denials and not spec.dry_run:
+            self._ledger.reserve(spec)
         envelope = self._decision(
             spec.job_id,
             opened.digest,
@@ -279,6 +293,7 @@ class Gate:
                 **decision_detail(spec.sql, denials, dry_run=spec.dry_run),
                 **self._reviews.told(spec),
             },
+            budgets=budgets,
         )
         self._state.add_job(
             spec.job_id,
@@ -316,6 +331,7 @@ class Gate:
         subject: dict[str, str],
         detail: Mapping[str, int | str | Sequence[str]],
         act: Act = Act.DECISION,
+        budgets: tuple[BudgetLeft, ...] = (),
     ) -> SignedEnvelope:
         index = self._log.record(
             act,
@@ -332,6 +348,7 @@ class Gate:
             policy_digest=self._policies.digest,
             log_index=index,
             decided_at_ms=self._membership.clock.now_ms(),
+            budgets=budgets,
         )
         return self._membership.sign(decision.to_bytes(), PayloadType.DECISION)
 

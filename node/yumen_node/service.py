@@ -30,9 +30,11 @@ from yumen_node.datasets import Dataset, TableDeclaration, load_declaration
 from yumen_node.execution import Execution
 from yumen_node.gate import Gate
 from yumen_node.keys import load_keys
+from yumen_node.ledger import Ledger
 from yumen_node.link import Link
 from yumen_node.local_work import LocalWork
 from yumen_node.publication import Publication
+from yumen_node.released import ReleasedSets
 from yumen_node.state import NodeState
 from yumen_node.training.probe import probe
 from yumen_node.training.trainer import Trainer
@@ -156,10 +158,13 @@ class Node:
             timeout_s=config.query_timeout_s,
             check_rows=state.check_rows,
         )
+        tables = {name: publish(item.declaration) for name, item in datasets.items()}
+        self._ledger = ledger = Ledger(config.state, tables, log, membership.identity.uri)
+        self._released = released = ReleasedSets(config.state, membership.identity.uri)
         publication = Publication(
             membership,
             keys,
-            {name: publish(item.declaration) for name, item in datasets.items()},
+            tables,
             log.verifier_key,
             config.state / "descriptor.bin",
         )
@@ -173,6 +178,8 @@ class Node:
             approvals=approvals,
             code_refusal=_code_refusal(),
             limits={name: str(value) for name, value in config.training.model_dump().items()},
+            ledger=ledger,
+            released=released,
         )
         execution = Execution(
             membership=membership,
@@ -183,6 +190,8 @@ class Node:
             query_timeout_s=config.query_timeout_s,
             local_work=local_work,
             pool=self._pool,
+            ledger=ledger,
+            released=released,
         )
         self._link = Link(
             address=config.coordinator,
@@ -227,6 +236,8 @@ class Node:
         self._approvals.close()
         for dataset in self._datasets.values():
             dataset.close()
+        self._ledger.close()
+        self._released.close()
         self._state.close()
         self._log.close()
 

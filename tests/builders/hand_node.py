@@ -29,8 +29,10 @@ from yumen_node.config import load_config
 from yumen_node.execution import Execution
 from yumen_node.gate import AcceptedJob, Gate
 from yumen_node.keys import load_keys
+from yumen_node.ledger import Ledger
 from yumen_node.local_work import LocalWork
 from yumen_node.publication import Publication
+from yumen_node.released import ReleasedSets
 from yumen_node.service import open_datasets, publish
 from yumen_node.state import NodeState
 from yumen_node.training.trainer import Trainer
@@ -114,6 +116,9 @@ class HandNode:
             config.state / "descriptor.bin",
         )
         self._approvals = Approvals(config.state, self.membership)
+        tables = {name: publish(held.declaration) for name, held in self._datasets.items()}
+        ledger = Ledger(config.state, tables, self._log, self.uri)
+        released = ReleasedSets(config.state, self.uri)
         self._gate = Gate(
             membership=self.membership,
             keys=keys,
@@ -124,6 +129,8 @@ class HandNode:
             approvals=self._approvals,
             code_refusal=None,
             limits={},
+            ledger=ledger,
+            released=released,
         )
         self._pool = EncryptionPool(1)
         self._local_work = LocalWork(
@@ -144,6 +151,8 @@ class HandNode:
             query_timeout_s=config.query_timeout_s,
             local_work=self._local_work,
             pool=self._pool,
+            ledger=ledger,
+            released=released,
         )
         self.jobs: dict[str, AcceptedJob] = {}
         self.stream: Stream | None = None

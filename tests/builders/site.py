@@ -21,8 +21,10 @@ from yumen_node.approvals import Approvals
 from yumen_node.execution import Execution
 from yumen_node.gate import AcceptedJob, Gate, Ruling
 from yumen_node.keys import NodeKeys
+from yumen_node.ledger import Ledger
 from yumen_node.local_work import LocalWork
 from yumen_node.publication import Publication
+from yumen_node.released import ReleasedSets
 from yumen_node.state import KnownRun, NodeState
 
 from builders.federation import Job, Node, RecordingLog, key_pair, policies
@@ -132,6 +134,8 @@ class Site:
             "log+key",
             self.folder / "descriptor.bin",
         )
+        self.ledger = Ledger(self.folder, node.tables, self.log, self.uri)  # type: ignore[arg-type]
+        self.released = ReleasedSets(self.folder, self.uri)
         self.gate = Gate(
             membership=node.membership,
             keys=keys,
@@ -142,6 +146,8 @@ class Site:
             approvals=self.approvals,
             code_refusal=None,
             limits={},
+            ledger=self.ledger,
+            released=self.released,
         )
         datasets: Any = {"heart": self.rows}
         self.execution = Execution(
@@ -161,6 +167,8 @@ class Site:
                 check_rows=self.state.check_rows,
             ),
             pool=EncryptionPool(1),
+            ledger=self.ledger,
+            released=self.released,
         )
 
     def close(self) -> None:

@@ -39,6 +39,9 @@ class PayloadType(StrEnum):
     ROUND_INPUT = "application/vnd.yumen.round-input.v1"
     RENEWAL = "application/vnd.yumen.renewal.v1"
     CODE_REVIEW = "application/vnd.yumen.code-review.v1"
+    COORDINATOR_DESCRIPTOR = "application/vnd.yumen.coordinator-descriptor.v1"
+    POLICY_ACTIVATION = "application/vnd.yumen.policy-activation.v1"
+    RECEIPT = "application/vnd.yumen.receipt.v1"
 
 
 @dataclass(frozen=True)

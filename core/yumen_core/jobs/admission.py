@@ -219,13 +219,15 @@ def policy_requests(
     nodes: Iterable[str],
     now_ms: int,
     reviewers: int = 0,
+    budget_left: Mapping[str, int] | None = None,
 ) -> tuple[PolicyRequest, ...]:
     """The facts of a job as `decider` puts them to its policy: once for each table that is read,
     each of which must allow it.
 
     `nodes` are those whose tables the decision is about: a node itself, or all participants at
     the coordinator. Where they differ the strictest counts: the highest grade, the lowest
-    threshold. `reviewers` is how many have approved the code of a training at the decider.
+    threshold. `reviewers` is how many have approved the code of a training at the decider,
+    `budget_left` what it has left of each table's privacy budget for this job, in micro-rho.
     """
     about = tuple(nodes)
     threshold = min(asked.threshold(node) for node in about)
@@ -238,6 +240,7 @@ def policy_requests(
             threshold=threshold,
             now_ms=now_ms,
             reviewers=reviewers,
+            budget_left=budget_left or {},
         )
         for tables in (asked.tables, *asked.joined.values())
     )
@@ -262,6 +265,7 @@ def _policy_request(
     threshold: int,
     now_ms: int,
     reviewers: int,
+    budget_left: Mapping[str, int],
 ) -> PolicyRequest:
     """The facts about one table, as its nodes publish it."""
     name = tables[0].schema.name
@@ -296,6 +300,9 @@ def _policy_request(
         now_ms=now_ms,
         expires_at_ms=spec.expires_at_ms,
         dry_run=spec.dry_run,
+        project=spec.charged_project,
+        micro_rho=0 if spec.privacy is None else spec.privacy.micro_rho,
+        micro_rho_left=budget_left.get(name),
     )
 
 

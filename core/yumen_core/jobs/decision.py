@@ -15,6 +15,18 @@ from yumen_core.rpc.v1 import job_pb2
 PAYLOAD_TYPE = "application/vnd.yumen.decision.v1"
 MAX_BYTES = 1 << 18
 MAX_DENIALS = 64
+MAX_BUDGETS = 16
+
+
+@dataclass(frozen=True)
+class BudgetLeft:
+    """What of the privacy budget of `table` is left at the decider: `micro_rho` of it all, and
+    `project_micro_rho` for `project`; the job's own cost not yet taken."""
+
+    table: str
+    project: str
+    micro_rho: int
+    project_micro_rho: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,7 @@ class Decision:
     policy_digest: bytes
     log_index: int
     decided_at_ms: int
+    budgets: tuple[BudgetLeft, ...] = ()
 
     def to_bytes(self) -> bytes:
         message = job_pb2.Decision(
@@ -41,6 +54,15 @@ class Decision:
             policy_digest=self.policy_digest,
             log_index=self.log_index,
             decided_at_ms=self.decided_at_ms,
+            budgets=[
+                job_pb2.BudgetLeft(
+                    table=left.table,
+                    project=left.project,
+                    micro_rho=left.micro_rho,
+                    project_micro_rho=left.project_micro_rho,
+                )
+                for left in self.budgets
+            ],
         )
         return message.SerializeToString(deterministic=True)
 
@@ -66,6 +88,12 @@ def parse_decision(payload: bytes, *, signer: Identity) -> Decision:
             f"expected a decision of its signer `{signer.uri}`, "
             f"got one of `{message.decider[:200]}`",
         )
+    if len(message.budgets) > MAX_BUDGETS:
+        raise PeerError(
+            "signature",
+            f"expected at most {MAX_BUDGETS} budgets in a decision, got more",
+            node=signer.uri,
+        )
     if message.accepted == bool(message.denials) or len(message.denials) > MAX_DENIALS:
         raise PeerError(
             "signature",
@@ -90,6 +118,10 @@ def parse_decision(payload: bytes, *, signer: Identity) -> Decision:
         policy_digest=message.policy_digest,
         log_index=message.log_index,
         decided_at_ms=message.decided_at_ms,
+        budgets=tuple(
+            BudgetLeft(left.table, left.project, left.micro_rho, left.project_micro_rho)
+            for left in message.budgets
+        ),
     )
 
 

@@ -38,6 +38,9 @@ class PublishedTable:
     grade: str
     threshold: int
     min_nodes: int
+    private_only: bool = False
+    micro_rho: int = 0
+    project_micro_rho: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class NodeDescriptor:
     issued_at_ms: int
     expires_at_ms: int
     software: str
+    witness_key: str = ""
 
     def to_bytes(self) -> bytes:
         """The payload to sign. Tables come sorted by name: equal descriptors, equal bytes."""
@@ -63,6 +67,7 @@ class NodeDescriptor:
             issued_at_ms=self.issued_at_ms,
             expires_at_ms=self.expires_at_ms,
             software=self.software,
+            witness_key=self.witness_key,
         )
         for name in sorted(self.tables):
             table = self.tables[name]
@@ -73,6 +78,9 @@ class NodeDescriptor:
                 grade=table.grade,
                 threshold=table.threshold,
                 min_nodes=table.min_nodes,
+                private_only=table.private_only,
+                micro_rho=table.micro_rho,
+                project_micro_rho=table.project_micro_rho,
             )
         return message.SerializeToString(deterministic=True)
 
@@ -129,6 +137,7 @@ def parse_descriptor(payload: bytes, *, signer: Identity, now_ms: int) -> NodeDe
         issued_at_ms=message.issued_at_ms,
         expires_at_ms=message.expires_at_ms,
         software=message.software[:100],
+        witness_key=message.witness_key[:1000],
     )
 
 
@@ -169,6 +178,9 @@ def _tables(message: job_pb2.NodeDescriptor, signer: Identity) -> dict[str, Publ
             grade=entry.grade,
             threshold=entry.threshold,
             min_nodes=entry.min_nodes,
+            private_only=entry.private_only,
+            micro_rho=entry.micro_rho,
+            project_micro_rho=entry.project_micro_rho,
         )
     return tables
 

@@ -91,6 +91,8 @@ __all__ = [
     "restarted",
 ]
 
+SPENT = "budget_exhausted"
+"""The reason code of a refusal for want of privacy budget."""
 MAX_REASON_CHARS = 500  # of what one node says; the whole is in its signed decision
 _GONE = "its connection was lost and did not come back"
 _LATE = "its part of the round did not come in time"
@@ -277,7 +279,9 @@ def _decide(job: Job, now_ms: int, limits: Limits) -> tuple[Job, tuple[Effect, .
         return job, (StartRound(Round.SUPPORT, accepted, accepted),)
     denied = job.at(Step.DENIED)
     if len(job.steps) - len(denied) < job.min_nodes:
-        return _end(job, State.DENIED, _denial_text(job.denials))
+        spent = bool(job.denials) and all(d.reason_code == SPENT for d in job.denials)
+        state = State.BUDGET_EXHAUSTED if spent else State.DENIED
+        return _end(job, state, _denial_text(job.denials))
     missing = "".join(
         f"; {why}: {', '.join(nodes)}"
         for why, nodes in (

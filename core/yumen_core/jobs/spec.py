@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from yumen_core.errors import PeerError
+from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.job_id import check_job_id
+from yumen_core.privacy import Privacy
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum.suite import Suite
 from yumen_core.statistics.statistic import Statistic, parse_statistic
@@ -24,6 +25,7 @@ PAYLOAD_TYPE = "application/vnd.yumen.job-spec.v1"
 MAX_BYTES = 1 << 20
 MAX_SQL_BYTES = 20_000
 MAX_PURPOSE_CHARS = 200
+MAX_PROJECT_CHARS = 100
 MAX_PARTICIPANTS = 255  # as many 40-bit limbs as a slot has room for; see securesum.modulus
 MIN_PARTICIPANTS = 3
 MAX_LIFETIME_MS = 24 * 3600 * 1000
@@ -57,7 +59,9 @@ class JobSpec:
     """A signed job. Times are milliseconds since the Unix epoch; digests are SHA-256.
 
     `sql` is a query's statement, or the statement of the rows of `statistic` or `training`, where
-    there is one; `plan_digest` is of the plan that every party derives from it.
+    there is one; `plan_digest` is of the plan that every party derives from it. With `privacy`
+    every sum of the job carries noise. `project` is what budgets are kept for; empty for the
+    purpose.
     """
 
     job_id: str
@@ -77,6 +81,13 @@ class JobSpec:
     joined: tuple[JoinedTable, ...] = ()
     training: TrainingSpec | None = None
     suite: Suite = Suite.BFV
+    privacy: Privacy | None = None
+    project: str = ""
+
+    @property
+    def charged_project(self) -> str:
+        """Whose budget pays: the requester's organisation, and the project or else the purpose."""
+        return f"{self.requester.organisation}/{self.project or self.purpose}"
 
     @property
     def method(self) -> str:
@@ -136,7 +147,11 @@ class JobSpec:
             issued_at_ms=self.issued_at_ms,
             expires_at_ms=self.expires_at_ms,
             dry_run=self.dry_run,
+            project=self.project,
         )
+        if self.privacy is not None:
+            message.privacy.micro_rho = self.privacy.micro_rho
+            message.privacy.delta = self.privacy.delta
         if self.training is not None:
             message.training.body = self.training.to_bytes()
             message.training.plan_digest = self.plan_digest
@@ -226,7 +241,18 @@ def _spec(message: job_pb2.JobSpec, signer: Identity) -> JobSpec:
         joined=tuple(JoinedTable(j.table, j.schema_digest) for j in message.query.joined),
         training=operation if isinstance(operation, TrainingSpec) else None,
         suite=next(suite for suite, number in _SUITES.items() if number == message.suite),
+        privacy=_privacy(message),
+        project=message.project,
     )
+
+
+def _privacy(message: job_pb2.JobSpec) -> Privacy | None:
+    if not message.HasField("privacy"):
+        return None
+    try:
+        return Privacy(message.privacy.micro_rho, message.privacy.delta)
+    except CallError as error:
+        raise _malformed(error.message) from None
 
 
 def _operation(message: job_pb2.JobSpec) -> tuple[Statistic | TrainingSpec | None, str, bytes]:
@@ -286,9 +312,15 @@ def _check_texts(message: job_pb2.JobSpec) -> None:
     for what, text, limit in texts:
         if not text.strip() or len(text.encode()) > limit * 4 or len(text) > limit:
             raise _malformed(f"expected {what} of 1 to {limit} characters, got one of {len(text)}")
-    for char in message.purpose + "".join(tables):
+    if len(message.project) > MAX_PROJECT_CHARS or message.project != message.project.strip():
+        raise _malformed(
+            f"expected a project of at most {MAX_PROJECT_CHARS} characters, no spaces around it"
+        )
+    for char in message.purpose + message.project + "".join(tables):
         if unicodedata.category(char) in {"Cc", "Cf", "Cs"}:
-            raise _malformed("expected a purpose and a table without control characters, got one")
+            raise _malformed(
+                "expected a purpose, a project and a table without control characters, got one"
+            )
 
 
 def _check_digests(message: job_pb2.JobSpec) -> None:

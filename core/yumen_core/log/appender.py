@@ -189,6 +189,12 @@ class TileLog:
         reader = self._reader(state.size)
         return merkle.inclusion_proof(index, state.size, reader.node)
 
+    def proof(self, index: int) -> tuple[bytes, list[bytes]]:
+        """The last checkpoint, a signed note, and the proof that entry `index` is under it. Both
+        are of one moment. Raises as `inclusion_proof`."""
+        with self._lock:
+            return self.checkpoint, self.inclusion_proof(index)
+
     def consistency_proof(self, old_size: int) -> list[bytes]:
         """The proof that the log of the last checkpoint extends its first `old_size` entries.
 

@@ -45,6 +45,9 @@ class Act(StrEnum):
     JOB_ENDED = "job_ended"
     REFUSAL = "refusal"
     REVOCATIONS = "revocations"
+    BUDGET = "budget"
+    WITNESS = "witness"
+    OPERATOR = "operator"
     STARTUP = "startup"
 
 

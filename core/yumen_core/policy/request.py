@@ -42,6 +42,10 @@ class PolicyRequest:
     `participants` counts the nodes named, `min_nodes` the fewest with which the job goes on,
     `threshold` the rows behind a released cell. Times are milliseconds since the Unix epoch.
 
+    `micro_rho` is what the job's answers cost of a privacy budget, in millionths of rho, 0 where
+    they carry no noise; `micro_rho_left` what the deciding node has left of the table's budget for
+    `project`, None where it keeps none, and at the coordinator.
+
     Of a training only: `program` is "model" or "code", `program_name` the model's kind or what the
     code calls itself, `code_reviewers` how many people of the deciding node's institution have
     approved the code (0 at the coordinator, and for a model), `parameters` the values of the model,
@@ -72,6 +76,9 @@ class PolicyRequest:
     now_ms: int
     expires_at_ms: int
     dry_run: bool = False
+    project: str = ""
+    micro_rho: int = 0
+    micro_rho_left: int | None = None
     program: str = ""
     program_name: str = ""
     code_reviewers: int = 0
@@ -86,11 +93,20 @@ class PolicyRequest:
                 f"expected an operation of {', '.join(OPERATIONS)}, got `{self.operation}`"
             )
         self._check_program()
-        for name in ("participants", "min_nodes", "threshold", "rounds", "parameters"):
+        for name in (
+            "participants",
+            "min_nodes",
+            "threshold",
+            "rounds",
+            "parameters",
+            "micro_rho",
+        ):
             _check_range(name, getattr(self, name), 0, MAX_LONG)
         for name in ("now_ms", "expires_at_ms"):
             _check_range(name, getattr(self, name), MIN_TIME_MS, MAX_TIME_MS)
-        for name in ("table", "purpose", "suite", "program_name"):
+        if self.micro_rho_left is not None:
+            _check_range("micro_rho_left", self.micro_rho_left, 0, MAX_LONG)
+        for name in ("table", "purpose", "project", "suite", "program_name"):
             _check_text(name, getattr(self, name))
 
     def context(self, *, purpose_registered: bool) -> dict[str, Json]:
@@ -115,7 +131,12 @@ class PolicyRequest:
             # Rounded down: a job in its last second counts as expired.
             "expiresInSeconds": (self.expires_at_ms - self.now_ms) // 1000,
             "dryRun": self.dry_run,
+            "project": self.project,
+            "private": self.micro_rho > 0,
+            "microRho": self.micro_rho,
         }
+        if self.micro_rho_left is not None:
+            context["microRhoLeft"] = self.micro_rho_left
         if self.decider.role is Role.NODE:
             context["nodeOrganisation"] = self.decider.organisation
         if self.operation == "train":

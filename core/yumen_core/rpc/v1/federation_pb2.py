@@ -26,7 +26,7 @@ from yumen_core.rpc.v1 import envelope_pb2 as yumen_dot_v1_dot_envelope__pb2
 from yumen_core.rpc.v1 import job_pb2 as yumen_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19yumen/v1/federation.proto\x12\x08yumen.v1\x1a\x17yumen/v1/envelope.proto\x1a\x12yumen/v1/job.proto\"\x12\n\x10\x43\x61talogueRequest\"u\n\x11\x43\x61talogueResponse\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.yumen.v1.CatalogueNode\x12\x13\n\x0brevocations\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63oordinator\x18\x03 \x01(\t\x12\x0e\n\x06now_ms\x18\x04 \x01(\x03\"J\n\rCatalogueNode\x12&\n\ndescriptor\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x11\n\tconnected\x18\x02 \x01(\x08\"/\n\x0c\x43heckRequest\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"\x86\x01\n\rCheckResponse\x12\'\n\x0b\x63oordinator\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12%\n\tdecisions\x18\x02 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12%\n\x08\x65xcluded\x18\x03 \x03(\x0b\x32\x13.yumen.v1.Exclusion\"T\n\rSubmitRequest\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x03 \x01(\x0c\"[\n\x0eSubmitResponse\x12#\n\x06status\x18\x01 \x01(\x0b\x32\x13.yumen.v1.JobStatus\x12$\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x12.yumen.v1.Envelope\"\x1e\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x1e\n\x0c\x46\x65tchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"]\n\rFetchResponse\x12$\n\x07outcome\x18\x01 \x01(\x0b\x32\x11.yumen.v1.OutcomeH\x00\x12\x1e\n\x03sum\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.ChunkH\x00\x42\x06\n\x04part\"_\n\x0eNextRunRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\t\x12!\n\x05input\x18\x04 \x01(\x0b\x32\x12.yumen.v1.Envelope\"b\n\x0fNextRunResponse\x12\'\n\x07outcome\x18\x01 \x01(\x0b\x32\x14.yumen.v1.RunOutcomeH\x00\x12\x1e\n\x03sum\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.ChunkH\x00\x42\x06\n\x04part\"?\n\rUploadRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\"\x10\n\x0eUploadResponse\"!\n\x0f\x43ompleteRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x1c\n\x0bJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"1\n\x0cJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.yumen.v1.JobStatus2\xe9\x04\n\nFederation\x12\x44\n\tCatalogue\x12\x1a.yumen.v1.CatalogueRequest\x1a\x1b.yumen.v1.CatalogueResponse\x12\x38\n\x05\x43heck\x12\x16.yumen.v1.CheckRequest\x1a\x17.yumen.v1.CheckResponse\x12;\n\x06Submit\x12\x17.yumen.v1.SubmitRequest\x1a\x18.yumen.v1.SubmitResponse\x12\x36\n\x05Watch\x12\x16.yumen.v1.WatchRequest\x1a\x13.yumen.v1.JobStatus0\x01\x12:\n\x05\x46\x65tch\x12\x16.yumen.v1.FetchRequest\x1a\x17.yumen.v1.FetchResponse0\x01\x12@\n\x07NextRun\x12\x18.yumen.v1.NextRunRequest\x1a\x19.yumen.v1.NextRunResponse0\x01\x12=\n\x06Upload\x12\x17.yumen.v1.UploadRequest\x1a\x18.yumen.v1.UploadResponse(\x01\x12:\n\x08\x43omplete\x12\x19.yumen.v1.CompleteRequest\x1a\x13.yumen.v1.JobStatus\x12\x36\n\x06\x43\x61ncel\x12\x17.yumen.v1.CancelRequest\x1a\x13.yumen.v1.JobStatus\x12\x35\n\x04Jobs\x12\x15.yumen.v1.JobsRequest\x1a\x16.yumen.v1.JobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19yumen/v1/federation.proto\x12\x08yumen.v1\x1a\x17yumen/v1/envelope.proto\x1a\x12yumen/v1/job.proto\"\x12\n\x10\x43\x61talogueRequest\"\x9d\x01\n\x11\x43\x61talogueResponse\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.yumen.v1.CatalogueNode\x12\x13\n\x0brevocations\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63oordinator\x18\x03 \x01(\t\x12\x0e\n\x06now_ms\x18\x04 \x01(\x03\x12&\n\ndescriptor\x18\x05 \x01(\x0b\x32\x12.yumen.v1.Envelope\"J\n\rCatalogueNode\x12&\n\ndescriptor\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x11\n\tconnected\x18\x02 \x01(\x08\"/\n\x0c\x43heckRequest\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"\x86\x01\n\rCheckResponse\x12\'\n\x0b\x63oordinator\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12%\n\tdecisions\x18\x02 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12%\n\x08\x65xcluded\x18\x03 \x03(\x0b\x32\x13.yumen.v1.Exclusion\"T\n\rSubmitRequest\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x03 \x01(\x0c\"~\n\x0eSubmitResponse\x12#\n\x06status\x18\x01 \x01(\x0b\x32\x13.yumen.v1.JobStatus\x12$\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12!\n\x05proof\x18\x03 \x01(\x0b\x32\x12.yumen.v1.LogProof\"\x1e\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x1e\n\x0c\x46\x65tchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"]\n\rFetchResponse\x12$\n\x07outcome\x18\x01 \x01(\x0b\x32\x11.yumen.v1.OutcomeH\x00\x12\x1e\n\x03sum\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.ChunkH\x00\x42\x06\n\x04part\"_\n\x0eNextRunRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\r\x12\r\n\x05round\x18\x03 \x01(\t\x12!\n\x05input\x18\x04 \x01(\x0b\x32\x12.yumen.v1.Envelope\"b\n\x0fNextRunResponse\x12\'\n\x07outcome\x18\x01 \x01(\x0b\x32\x14.yumen.v1.RunOutcomeH\x00\x12\x1e\n\x03sum\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.ChunkH\x00\x42\x06\n\x04part\"?\n\rUploadRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\"\x10\n\x0eUploadResponse\"!\n\x0f\x43ompleteRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"\x1c\n\x0bJobsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\"1\n\x0cJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.yumen.v1.JobStatus2\xe9\x04\n\nFederation\x12\x44\n\tCatalogue\x12\x1a.yumen.v1.CatalogueRequest\x1a\x1b.yumen.v1.CatalogueResponse\x12\x38\n\x05\x43heck\x12\x16.yumen.v1.CheckRequest\x1a\x17.yumen.v1.CheckResponse\x12;\n\x06Submit\x12\x17.yumen.v1.SubmitRequest\x1a\x18.yumen.v1.SubmitResponse\x12\x36\n\x05Watch\x12\x16.yumen.v1.WatchRequest\x1a\x13.yumen.v1.JobStatus0\x01\x12:\n\x05\x46\x65tch\x12\x16.yumen.v1.FetchRequest\x1a\x17.yumen.v1.FetchResponse0\x01\x12@\n\x07NextRun\x12\x18.yumen.v1.NextRunRequest\x1a\x19.yumen.v1.NextRunResponse0\x01\x12=\n\x06Upload\x12\x17.yumen.v1.UploadRequest\x1a\x18.yumen.v1.UploadResponse(\x01\x12:\n\x08\x43omplete\x12\x19.yumen.v1.CompleteRequest\x1a\x13.yumen.v1.JobStatus\x12\x36\n\x06\x43\x61ncel\x12\x17.yumen.v1.CancelRequest\x1a\x13.yumen.v1.JobStatus\x12\x35\n\x04Jobs\x12\x15.yumen.v1.JobsRequest\x1a\x16.yumen.v1.JobsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,40 +35,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CATALOGUEREQUEST']._serialized_start=84
   _globals['_CATALOGUEREQUEST']._serialized_end=102
-  _globals['_CATALOGUERESPONSE']._serialized_start=104
-  _globals['_CATALOGUERESPONSE']._serialized_end=221
-  _globals['_CATALOGUENODE']._serialized_start=223
-  _globals['_CATALOGUENODE']._serialized_end=297
-  _globals['_CHECKREQUEST']._serialized_start=299
-  _globals['_CHECKREQUEST']._serialized_end=346
-  _globals['_CHECKRESPONSE']._serialized_start=349
-  _globals['_CHECKRESPONSE']._serialized_end=483
-  _globals['_SUBMITREQUEST']._serialized_start=485
-  _globals['_SUBMITREQUEST']._serialized_end=569
-  _globals['_SUBMITRESPONSE']._serialized_start=571
-  _globals['_SUBMITRESPONSE']._serialized_end=662
-  _globals['_WATCHREQUEST']._serialized_start=664
-  _globals['_WATCHREQUEST']._serialized_end=694
-  _globals['_FETCHREQUEST']._serialized_start=696
-  _globals['_FETCHREQUEST']._serialized_end=726
-  _globals['_FETCHRESPONSE']._serialized_start=728
-  _globals['_FETCHRESPONSE']._serialized_end=821
-  _globals['_NEXTRUNREQUEST']._serialized_start=823
-  _globals['_NEXTRUNREQUEST']._serialized_end=918
-  _globals['_NEXTRUNRESPONSE']._serialized_start=920
-  _globals['_NEXTRUNRESPONSE']._serialized_end=1018
-  _globals['_UPLOADREQUEST']._serialized_start=1020
-  _globals['_UPLOADREQUEST']._serialized_end=1083
-  _globals['_UPLOADRESPONSE']._serialized_start=1085
-  _globals['_UPLOADRESPONSE']._serialized_end=1101
-  _globals['_COMPLETEREQUEST']._serialized_start=1103
-  _globals['_COMPLETEREQUEST']._serialized_end=1136
-  _globals['_CANCELREQUEST']._serialized_start=1138
-  _globals['_CANCELREQUEST']._serialized_end=1169
-  _globals['_JOBSREQUEST']._serialized_start=1171
-  _globals['_JOBSREQUEST']._serialized_end=1199
-  _globals['_JOBSRESPONSE']._serialized_start=1201
-  _globals['_JOBSRESPONSE']._serialized_end=1250
-  _globals['_FEDERATION']._serialized_start=1253
-  _globals['_FEDERATION']._serialized_end=1870
+  _globals['_CATALOGUERESPONSE']._serialized_start=105
+  _globals['_CATALOGUERESPONSE']._serialized_end=262
+  _globals['_CATALOGUENODE']._serialized_start=264
+  _globals['_CATALOGUENODE']._serialized_end=338
+  _globals['_CHECKREQUEST']._serialized_start=340
+  _globals['_CHECKREQUEST']._serialized_end=387
+  _globals['_CHECKRESPONSE']._serialized_start=390
+  _globals['_CHECKRESPONSE']._serialized_end=524
+  _globals['_SUBMITREQUEST']._serialized_start=526
+  _globals['_SUBMITREQUEST']._serialized_end=610
+  _globals['_SUBMITRESPONSE']._serialized_start=612
+  _globals['_SUBMITRESPONSE']._serialized_end=738
+  _globals['_WATCHREQUEST']._serialized_start=740
+  _globals['_WATCHREQUEST']._serialized_end=770
+  _globals['_FETCHREQUEST']._serialized_start=772
+  _globals['_FETCHREQUEST']._serialized_end=802
+  _globals['_FETCHRESPONSE']._serialized_start=804
+  _globals['_FETCHRESPONSE']._serialized_end=897
+  _globals['_NEXTRUNREQUEST']._serialized_start=899
+  _globals['_NEXTRUNREQUEST']._serialized_end=994
+  _globals['_NEXTRUNRESPONSE']._serialized_start=996
+  _globals['_NEXTRUNRESPONSE']._serialized_end=1094
+  _globals['_UPLOADREQUEST']._serialized_start=1096
+  _globals['_UPLOADREQUEST']._serialized_end=1159
+  _globals['_UPLOADRESPONSE']._serialized_start=1161
+  _globals['_UPLOADRESPONSE']._serialized_end=1177
+  _globals['_COMPLETEREQUEST']._serialized_start=1179
+  _globals['_COMPLETEREQUEST']._serialized_end=1212
+  _globals['_CANCELREQUEST']._serialized_start=1214
+  _globals['_CANCELREQUEST']._serialized_end=1245
+  _globals['_JOBSREQUEST']._serialized_start=1247
+  _globals['_JOBSREQUEST']._serialized_end=1275
+  _globals['_JOBSRESPONSE']._serialized_start=1277
+  _globals['_JOBSRESPONSE']._serialized_end=1326
+  _globals['_FEDERATION']._serialized_start=1329
+  _globals['_FEDERATION']._serialized_end=1946
 # @@protoc_insertion_point(module_scope)

@@ -13,16 +13,18 @@ class CatalogueRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class CatalogueResponse(_message.Message):
-    __slots__ = ("nodes", "revocations", "coordinator", "now_ms")
+    __slots__ = ("nodes", "revocations", "coordinator", "now_ms", "descriptor")
     NODES_FIELD_NUMBER: _ClassVar[int]
     REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
     COORDINATOR_FIELD_NUMBER: _ClassVar[int]
     NOW_MS_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTOR_FIELD_NUMBER: _ClassVar[int]
     nodes: _containers.RepeatedCompositeFieldContainer[CatalogueNode]
     revocations: bytes
     coordinator: str
     now_ms: int
-    def __init__(self, nodes: _Optional[_Iterable[_Union[CatalogueNode, _Mapping]]] = ..., revocations: _Optional[bytes] = ..., coordinator: _Optional[str] = ..., now_ms: _Optional[int] = ...) -> None: ...
+    descriptor: _envelope_pb2.Envelope
+    def __init__(self, nodes: _Optional[_Iterable[_Union[CatalogueNode, _Mapping]]] = ..., revocations: _Optional[bytes] = ..., coordinator: _Optional[str] = ..., now_ms: _Optional[int] = ..., descriptor: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ...) -> None: ...
 
 class CatalogueNode(_message.Message):
     __slots__ = ("descriptor", "connected")
@@ -59,12 +61,14 @@ class SubmitRequest(_message.Message):
     def __init__(self, job: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., public_key: _Optional[bytes] = ..., bundle: _Optional[bytes] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
-    __slots__ = ("status", "decision")
+    __slots__ = ("status", "decision", "proof")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
     status: _job_pb2.JobStatus
     decision: _envelope_pb2.Envelope
-    def __init__(self, status: _Optional[_Union[_job_pb2.JobStatus, _Mapping]] = ..., decision: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ...) -> None: ...
+    proof: _job_pb2.LogProof
+    def __init__(self, status: _Optional[_Union[_job_pb2.JobStatus, _Mapping]] = ..., decision: _Optional[_Union[_envelope_pb2.Envelope, _Mapping]] = ..., proof: _Optional[_Union[_job_pb2.LogProof, _Mapping]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("job_id",)

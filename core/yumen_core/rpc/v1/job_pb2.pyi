@@ -56,7 +56,7 @@ ROUND_SUPPORT: Round
 ROUND_SUM: Round
 
 class NodeDescriptor(_message.Message):
-    __slots__ = ("node", "sealing_key", "mask_key", "log_key", "tables", "issued_at_ms", "expires_at_ms", "software")
+    __slots__ = ("node", "sealing_key", "mask_key", "log_key", "tables", "issued_at_ms", "expires_at_ms", "software", "witness_key")
     NODE_FIELD_NUMBER: _ClassVar[int]
     SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
     MASK_KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class NodeDescriptor(_message.Message):
     ISSUED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_MS_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    WITNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     node: str
     sealing_key: bytes
     mask_key: bytes
@@ -73,26 +74,45 @@ class NodeDescriptor(_message.Message):
     issued_at_ms: int
     expires_at_ms: int
     software: str
-    def __init__(self, node: _Optional[str] = ..., sealing_key: _Optional[bytes] = ..., mask_key: _Optional[bytes] = ..., log_key: _Optional[str] = ..., tables: _Optional[_Iterable[_Union[TableDescriptor, _Mapping]]] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., software: _Optional[str] = ...) -> None: ...
+    witness_key: str
+    def __init__(self, node: _Optional[str] = ..., sealing_key: _Optional[bytes] = ..., mask_key: _Optional[bytes] = ..., log_key: _Optional[str] = ..., tables: _Optional[_Iterable[_Union[TableDescriptor, _Mapping]]] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., software: _Optional[str] = ..., witness_key: _Optional[str] = ...) -> None: ...
+
+class CoordinatorDescriptor(_message.Message):
+    __slots__ = ("coordinator", "log_key", "issued_at_ms", "expires_at_ms")
+    COORDINATOR_FIELD_NUMBER: _ClassVar[int]
+    LOG_KEY_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    coordinator: str
+    log_key: str
+    issued_at_ms: int
+    expires_at_ms: int
+    def __init__(self, coordinator: _Optional[str] = ..., log_key: _Optional[str] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ...) -> None: ...
 
 class TableDescriptor(_message.Message):
-    __slots__ = ("name", "meaning", "schema", "grade", "threshold", "min_nodes")
+    __slots__ = ("name", "meaning", "schema", "grade", "threshold", "min_nodes", "private_only", "micro_rho", "project_micro_rho")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MEANING_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
     GRADE_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MIN_NODES_FIELD_NUMBER: _ClassVar[int]
+    PRIVATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    MICRO_RHO_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_MICRO_RHO_FIELD_NUMBER: _ClassVar[int]
     name: str
     meaning: str
     schema: bytes
     grade: str
     threshold: int
     min_nodes: int
-    def __init__(self, name: _Optional[str] = ..., meaning: _Optional[str] = ..., schema: _Optional[bytes] = ..., grade: _Optional[str] = ..., threshold: _Optional[int] = ..., min_nodes: _Optional[int] = ...) -> None: ...
+    private_only: bool
+    micro_rho: int
+    project_micro_rho: int
+    def __init__(self, name: _Optional[str] = ..., meaning: _Optional[str] = ..., schema: _Optional[bytes] = ..., grade: _Optional[str] = ..., threshold: _Optional[int] = ..., min_nodes: _Optional[int] = ..., private_only: _Optional[bool] = ..., micro_rho: _Optional[int] = ..., project_micro_rho: _Optional[int] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("job_id", "federation", "requester", "purpose", "table", "schema_digest", "query", "statistic", "training", "participants", "min_nodes", "suite", "public_key_digest", "issued_at_ms", "expires_at_ms", "dry_run")
+    __slots__ = ("job_id", "federation", "requester", "purpose", "table", "schema_digest", "query", "statistic", "training", "participants", "min_nodes", "suite", "public_key_digest", "issued_at_ms", "expires_at_ms", "dry_run", "privacy", "project")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     FEDERATION_FIELD_NUMBER: _ClassVar[int]
     REQUESTER_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +129,8 @@ class JobSpec(_message.Message):
     ISSUED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_MS_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     federation: str
     requester: str
@@ -125,7 +147,17 @@ class JobSpec(_message.Message):
     issued_at_ms: int
     expires_at_ms: int
     dry_run: bool
-    def __init__(self, job_id: _Optional[str] = ..., federation: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., query: _Optional[_Union[SqlQuery, _Mapping]] = ..., statistic: _Optional[_Union[Statistic, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., min_nodes: _Optional[int] = ..., suite: _Optional[_Union[Suite, str]] = ..., public_key_digest: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+    privacy: Privacy
+    project: str
+    def __init__(self, job_id: _Optional[str] = ..., federation: _Optional[str] = ..., requester: _Optional[str] = ..., purpose: _Optional[str] = ..., table: _Optional[str] = ..., schema_digest: _Optional[bytes] = ..., query: _Optional[_Union[SqlQuery, _Mapping]] = ..., statistic: _Optional[_Union[Statistic, _Mapping]] = ..., training: _Optional[_Union[Training, _Mapping]] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., min_nodes: _Optional[int] = ..., suite: _Optional[_Union[Suite, str]] = ..., public_key_digest: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., dry_run: _Optional[bool] = ..., privacy: _Optional[_Union[Privacy, _Mapping]] = ..., project: _Optional[str] = ...) -> None: ...
+
+class Privacy(_message.Message):
+    __slots__ = ("micro_rho", "delta")
+    MICRO_RHO_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    micro_rho: int
+    delta: str
+    def __init__(self, micro_rho: _Optional[int] = ..., delta: _Optional[str] = ...) -> None: ...
 
 class SqlQuery(_message.Message):
     __slots__ = ("sql", "plan_digest", "joined")
@@ -194,7 +226,7 @@ class Denial(_message.Message):
     def __init__(self, node: _Optional[str] = ..., reason_code: _Optional[str] = ..., message: _Optional[str] = ..., policy_id: _Optional[str] = ..., policy_digest: _Optional[bytes] = ..., subject: _Optional[str] = ..., observed: _Optional[str] = ..., allowed: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("job_id", "spec_digest", "decider", "accepted", "denials", "policy_digest", "log_index", "decided_at_ms")
+    __slots__ = ("job_id", "spec_digest", "decider", "accepted", "denials", "policy_digest", "log_index", "decided_at_ms", "budgets")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     SPEC_DIGEST_FIELD_NUMBER: _ClassVar[int]
     DECIDER_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +235,7 @@ class Decision(_message.Message):
     POLICY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
     DECIDED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     spec_digest: bytes
     decider: str
@@ -211,7 +244,40 @@ class Decision(_message.Message):
     policy_digest: bytes
     log_index: int
     decided_at_ms: int
-    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., decider: _Optional[str] = ..., accepted: _Optional[bool] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., policy_digest: _Optional[bytes] = ..., log_index: _Optional[int] = ..., decided_at_ms: _Optional[int] = ...) -> None: ...
+    budgets: _containers.RepeatedCompositeFieldContainer[BudgetLeft]
+    def __init__(self, job_id: _Optional[str] = ..., spec_digest: _Optional[bytes] = ..., decider: _Optional[str] = ..., accepted: _Optional[bool] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., policy_digest: _Optional[bytes] = ..., log_index: _Optional[int] = ..., decided_at_ms: _Optional[int] = ..., budgets: _Optional[_Iterable[_Union[BudgetLeft, _Mapping]]] = ...) -> None: ...
+
+class BudgetLeft(_message.Message):
+    __slots__ = ("table", "project", "micro_rho", "project_micro_rho")
+    TABLE_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    MICRO_RHO_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_MICRO_RHO_FIELD_NUMBER: _ClassVar[int]
+    table: str
+    project: str
+    micro_rho: int
+    project_micro_rho: int
+    def __init__(self, table: _Optional[str] = ..., project: _Optional[str] = ..., micro_rho: _Optional[int] = ..., project_micro_rho: _Optional[int] = ...) -> None: ...
+
+class LogProof(_message.Message):
+    __slots__ = ("entry", "index", "checkpoint", "hashes")
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
+    HASHES_FIELD_NUMBER: _ClassVar[int]
+    entry: bytes
+    index: int
+    checkpoint: bytes
+    hashes: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, entry: _Optional[bytes] = ..., index: _Optional[int] = ..., checkpoint: _Optional[bytes] = ..., hashes: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class NodeProof(_message.Message):
+    __slots__ = ("node", "proof")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    proof: LogProof
+    def __init__(self, node: _Optional[str] = ..., proof: _Optional[_Union[LogProof, _Mapping]] = ...) -> None: ...
 
 class JobStatus(_message.Message):
     __slots__ = ("job_id", "state", "reason", "requester", "purpose", "table", "sql", "nodes", "submitted_at_ms", "updated_at_ms", "denials", "code", "method", "run", "round", "awaits_input", "deadline_ms")
@@ -317,7 +383,7 @@ class Array(_message.Message):
     def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., values: _Optional[bytes] = ...) -> None: ...
 
 class RunOutcome(_message.Message):
-    __slots__ = ("run", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest", "lost")
+    __slots__ = ("run", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest", "lost", "proofs")
     RUN_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
@@ -326,6 +392,7 @@ class RunOutcome(_message.Message):
     CIPHERTEXTS_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_DIGEST_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
+    PROOFS_FIELD_NUMBER: _ClassVar[int]
     run: int
     participants: _containers.RepeatedScalarFieldContainer[str]
     decisions: _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Envelope]
@@ -334,10 +401,11 @@ class RunOutcome(_message.Message):
     ciphertexts: int
     support_digest: bytes
     lost: _containers.RepeatedCompositeFieldContainer[Exclusion]
-    def __init__(self, run: _Optional[int] = ..., participants: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., ciphertext_bytes: _Optional[int] = ..., ciphertexts: _Optional[int] = ..., support_digest: _Optional[bytes] = ..., lost: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ...) -> None: ...
+    proofs: _containers.RepeatedCompositeFieldContainer[NodeProof]
+    def __init__(self, run: _Optional[int] = ..., participants: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., ciphertext_bytes: _Optional[int] = ..., ciphertexts: _Optional[int] = ..., support_digest: _Optional[bytes] = ..., lost: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., proofs: _Optional[_Iterable[_Union[NodeProof, _Mapping]]] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("status", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest")
+    __slots__ = ("status", "participants", "decisions", "excluded", "ciphertext_bytes", "ciphertexts", "support_digest", "proofs")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
@@ -345,6 +413,7 @@ class Outcome(_message.Message):
     CIPHERTEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
     CIPHERTEXTS_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PROOFS_FIELD_NUMBER: _ClassVar[int]
     status: JobStatus
     participants: _containers.RepeatedScalarFieldContainer[str]
     decisions: _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Envelope]
@@ -352,7 +421,8 @@ class Outcome(_message.Message):
     ciphertext_bytes: int
     ciphertexts: int
     support_digest: bytes
-    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., participants: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., ciphertext_bytes: _Optional[int] = ..., ciphertexts: _Optional[int] = ..., support_digest: _Optional[bytes] = ...) -> None: ...
+    proofs: _containers.RepeatedCompositeFieldContainer[NodeProof]
+    def __init__(self, status: _Optional[_Union[JobStatus, _Mapping]] = ..., participants: _Optional[_Iterable[str]] = ..., decisions: _Optional[_Iterable[_Union[_envelope_pb2.Envelope, _Mapping]]] = ..., excluded: _Optional[_Iterable[_Union[Exclusion, _Mapping]]] = ..., ciphertext_bytes: _Optional[int] = ..., ciphertexts: _Optional[int] = ..., support_digest: _Optional[bytes] = ..., proofs: _Optional[_Iterable[_Union[NodeProof, _Mapping]]] = ...) -> None: ...
 
 class Exclusion(_message.Message):
     __slots__ = ("node", "reason")

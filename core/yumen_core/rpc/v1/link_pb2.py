@@ -26,7 +26,7 @@ from yumen_core.rpc.v1 import envelope_pb2 as yumen_dot_v1_dot_envelope__pb2
 from yumen_core.rpc.v1 import job_pb2 as yumen_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13yumen/v1/link.proto\x12\x08yumen.v1\x1a\x17yumen/v1/envelope.proto\x1a\x12yumen/v1/job.proto\"\x91\x02\n\tNodeFrame\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.yumen.v1.HelloH\x00\x12+\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x17.yumen.v1.DecisionFrameH\x00\x12)\n\x07support\x18\x03 \x01(\x0b\x32\x16.yumen.v1.SupportFrameH\x00\x12\x33\n\x0c\x63ontribution\x18\x04 \x01(\x0b\x32\x1b.yumen.v1.ContributionFrameH\x00\x12$\n\x07problem\x18\x05 \x01(\x0b\x32\x11.yumen.v1.ProblemH\x00\x12&\n\x08\x61waiting\x18\x06 \x01(\x0b\x32\x12.yumen.v1.AwaitingH\x00\x42\x07\n\x05\x66rame\"\x91\x02\n\x10\x43oordinatorFrame\x12$\n\x07welcome\x18\x01 \x01(\x0b\x32\x11.yumen.v1.WelcomeH\x00\x12&\n\x08proposal\x18\x02 \x01(\x0b\x32\x12.yumen.v1.ProposalH\x00\x12\'\n\x05round\x18\x03 \x01(\x0b\x32\x16.yumen.v1.RoundRequestH\x00\x12#\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x12.yumen.v1.JobEndedH\x00\x12\x31\n\x0brevocations\x18\x05 \x01(\x0b\x32\x1a.yumen.v1.RevocationsFrameH\x00\x12%\n\x05input\x18\x06 \x01(\x0b\x32\x14.yumen.v1.InputFrameH\x00\x42\x07\n\x05\x66rame\"/\n\x05Hello\x12&\n\ndescriptor\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"C\n\x07Welcome\x12\x13\n\x0b\x63oordinator\x18\x01 \x01(\t\x12\x0e\n\x06now_ms\x18\x02 \x01(\x03\x12\x13\n\x0brevocations\x18\x03 \x01(\x0c\"\'\n\x10RevocationsFrame\x12\x13\n\x0brevocations\x18\x01 \x01(\x0c\"x\n\x08Proposal\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\'\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\"\x1a\n\x08\x41waiting\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"5\n\rDecisionFrame\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"\xb8\x01\n\x0cRoundRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05round\x18\x02 \x01(\x0e\x32\x0f.yumen.v1.Round\x12\x14\n\x0cparticipants\x18\x03 \x03(\t\x12$\n\x08supports\x18\x04 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12\x0b\n\x03run\x18\x05 \x01(\r\x12\x0c\n\x04name\x18\x06 \x01(\t\x12!\n\x05input\x18\x07 \x01(\x0b\x32\x12.yumen.v1.Envelope\"<\n\nInputFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\"P\n\x0cSupportFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x07support\x18\x02 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x0b\n\x03run\x18\x03 \x01(\r\"P\n\x11\x43ontributionFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\x12\x0b\n\x03run\x18\x03 \x01(\r\"8\n\x07Problem\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"M\n\x08JobEnded\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.yumen.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t2J\n\x08NodeLink\x12>\n\x07\x43onnect\x12\x13.yumen.v1.NodeFrame\x1a\x1a.yumen.v1.CoordinatorFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13yumen/v1/link.proto\x12\x08yumen.v1\x1a\x17yumen/v1/envelope.proto\x1a\x12yumen/v1/job.proto\"\xe4\x02\n\tNodeFrame\x12 \n\x05hello\x18\x01 \x01(\x0b\x32\x0f.yumen.v1.HelloH\x00\x12+\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x17.yumen.v1.DecisionFrameH\x00\x12)\n\x07support\x18\x03 \x01(\x0b\x32\x16.yumen.v1.SupportFrameH\x00\x12\x33\n\x0c\x63ontribution\x18\x04 \x01(\x0b\x32\x1b.yumen.v1.ContributionFrameH\x00\x12$\n\x07problem\x18\x05 \x01(\x0b\x32\x11.yumen.v1.ProblemH\x00\x12&\n\x08\x61waiting\x18\x06 \x01(\x0b\x32\x12.yumen.v1.AwaitingH\x00\x12)\n\x06\x63osign\x18\x07 \x01(\x0b\x32\x17.yumen.v1.CosignRequestH\x00\x12&\n\x08\x63osigned\x18\x08 \x01(\x0b\x32\x12.yumen.v1.CosignedH\x00\x42\x07\n\x05\x66rame\"\xe4\x02\n\x10\x43oordinatorFrame\x12$\n\x07welcome\x18\x01 \x01(\x0b\x32\x11.yumen.v1.WelcomeH\x00\x12&\n\x08proposal\x18\x02 \x01(\x0b\x32\x12.yumen.v1.ProposalH\x00\x12\'\n\x05round\x18\x03 \x01(\x0b\x32\x16.yumen.v1.RoundRequestH\x00\x12#\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x12.yumen.v1.JobEndedH\x00\x12\x31\n\x0brevocations\x18\x05 \x01(\x0b\x32\x1a.yumen.v1.RevocationsFrameH\x00\x12%\n\x05input\x18\x06 \x01(\x0b\x32\x14.yumen.v1.InputFrameH\x00\x12)\n\x06\x63osign\x18\x07 \x01(\x0b\x32\x17.yumen.v1.CosignRequestH\x00\x12&\n\x08\x63osigned\x18\x08 \x01(\x0b\x32\x12.yumen.v1.CosignedH\x00\x42\x07\n\x05\x66rame\"/\n\x05Hello\x12&\n\ndescriptor\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\"k\n\x07Welcome\x12\x13\n\x0b\x63oordinator\x18\x01 \x01(\t\x12\x0e\n\x06now_ms\x18\x02 \x01(\x03\x12\x13\n\x0brevocations\x18\x03 \x01(\x0c\x12&\n\ndescriptor\x18\x04 \x01(\x0b\x32\x12.yumen.v1.Envelope\"\x8d\x01\n\rCosignRequest\x12\x0f\n\x07witness\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12&\n\ndescriptor\x18\x03 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x10\n\x08old_size\x18\x04 \x01(\x04\x12\x0e\n\x06hashes\x18\x05 \x03(\x0c\x12\x12\n\ncheckpoint\x18\x06 \x01(\x0c\"W\n\x08\x43osigned\x12\x0f\n\x07witness\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04line\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0f\n\x07refusal\x18\x05 \x01(\t\"\'\n\x10RevocationsFrame\x12\x13\n\x0brevocations\x18\x01 \x01(\x0c\"x\n\x08Proposal\x12\x1f\n\x03job\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\'\n\x0b\x64\x65scriptors\x18\x02 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x04 \x01(\x0c\"\x1a\n\x08\x41waiting\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"X\n\rDecisionFrame\x12$\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12!\n\x05proof\x18\x02 \x01(\x0b\x32\x12.yumen.v1.LogProof\"\xb8\x01\n\x0cRoundRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05round\x18\x02 \x01(\x0e\x32\x0f.yumen.v1.Round\x12\x14\n\x0cparticipants\x18\x03 \x03(\t\x12$\n\x08supports\x18\x04 \x03(\x0b\x32\x12.yumen.v1.Envelope\x12\x0b\n\x03run\x18\x05 \x01(\r\x12\x0c\n\x04name\x18\x06 \x01(\t\x12!\n\x05input\x18\x07 \x01(\x0b\x32\x12.yumen.v1.Envelope\"<\n\nInputFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\"P\n\x0cSupportFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12#\n\x07support\x18\x02 \x01(\x0b\x32\x12.yumen.v1.Envelope\x12\x0b\n\x03run\x18\x03 \x01(\r\"P\n\x11\x43ontributionFrame\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x1e\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x0f.yumen.v1.Chunk\x12\x0b\n\x03run\x18\x03 \x01(\r\"8\n\x07Problem\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"M\n\x08JobEnded\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.yumen.v1.JobState\x12\x0e\n\x06reason\x18\x03 \x01(\t2J\n\x08NodeLink\x12>\n\x07\x43onnect\x12\x13.yumen.v1.NodeFrame\x1a\x1a.yumen.v1.CoordinatorFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,33 +34,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yumen.v1.link_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODEFRAME']._serialized_start=79
-  _globals['_NODEFRAME']._serialized_end=352
-  _globals['_COORDINATORFRAME']._serialized_start=355
-  _globals['_COORDINATORFRAME']._serialized_end=628
-  _globals['_HELLO']._serialized_start=630
-  _globals['_HELLO']._serialized_end=677
-  _globals['_WELCOME']._serialized_start=679
-  _globals['_WELCOME']._serialized_end=746
-  _globals['_REVOCATIONSFRAME']._serialized_start=748
-  _globals['_REVOCATIONSFRAME']._serialized_end=787
-  _globals['_PROPOSAL']._serialized_start=789
-  _globals['_PROPOSAL']._serialized_end=909
-  _globals['_AWAITING']._serialized_start=911
-  _globals['_AWAITING']._serialized_end=937
-  _globals['_DECISIONFRAME']._serialized_start=939
-  _globals['_DECISIONFRAME']._serialized_end=992
-  _globals['_ROUNDREQUEST']._serialized_start=995
-  _globals['_ROUNDREQUEST']._serialized_end=1179
-  _globals['_INPUTFRAME']._serialized_start=1181
-  _globals['_INPUTFRAME']._serialized_end=1241
-  _globals['_SUPPORTFRAME']._serialized_start=1243
-  _globals['_SUPPORTFRAME']._serialized_end=1323
-  _globals['_CONTRIBUTIONFRAME']._serialized_start=1325
-  _globals['_CONTRIBUTIONFRAME']._serialized_end=1405
-  _globals['_PROBLEM']._serialized_start=1407
-  _globals['_PROBLEM']._serialized_end=1463
-  _globals['_JOBENDED']._serialized_start=1465
-  _globals['_JOBENDED']._serialized_end=1542
-  _globals['_NODELINK']._serialized_start=1544
-  _globals['_NODELINK']._serialized_end=1618
+  _globals['_NODEFRAME']._serialized_end=435
+  _globals['_COORDINATORFRAME']._serialized_start=438
+  _globals['_COORDINATORFRAME']._serialized_end=794
+  _globals['_HELLO']._serialized_start=796
+  _globals['_HELLO']._serialized_end=843
+  _globals['_WELCOME']._serialized_start=845
+  _globals['_WELCOME']._serialized_end=952
+  _globals['_COSIGNREQUEST']._serialized_start=955
+  _globals['_COSIGNREQUEST']._serialized_end=1096
+  _globals['_COSIGNED']._serialized_start=1098
+  _globals['_COSIGNED']._serialized_end=1185
+  _globals['_REVOCATIONSFRAME']._serialized_start=1187
+  _globals['_REVOCATIONSFRAME']._serialized_end=1226
+  _globals['_PROPOSAL']._serialized_start=1228
+  _globals['_PROPOSAL']._serialized_end=1348
+  _globals['_AWAITING']._serialized_start=1350
+  _globals['_AWAITING']._serialized_end=1376
+  _globals['_DECISIONFRAME']._serialized_start=1378
+  _globals['_DECISIONFRAME']._serialized_end=1466
+  _globals['_ROUNDREQUEST']._serialized_start=1469
+  _globals['_ROUNDREQUEST']._serialized_end=1653
+  _globals['_INPUTFRAME']._serialized_start=1655
+  _globals['_INPUTFRAME']._serialized_end=1715
+  _globals['_SUPPORTFRAME']._serialized_start=1717
+  _globals['_SUPPORTFRAME']._serialized_end=1797
+  _globals['_CONTRIBUTIONFRAME']._serialized_start=1799
+  _globals['_CONTRIBUTIONFRAME']._serialized_end=1879
+  _globals['_PROBLEM']._serialized_start=1881
+  _globals['_PROBLEM']._serialized_end=1937
+  _globals['_JOBENDED']._serialized_start=1939
+  _globals['_JOBENDED']._serialized_end=2016
+  _globals['_NODELINK']._serialized_start=2018
+  _globals['_NODELINK']._serialized_end=2092
 # @@protoc_insertion_point(module_scope)
