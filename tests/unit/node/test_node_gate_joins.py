@@ -193,7 +193,7 @@ def _many(message: job_pb2.JobSpec) -> None:
         (_add("a" * 201), "expected a table name of 1 to 200 characters, got one of 201"),
         (
             _add("a\nb"),
-            "expected a purpose and a table without control characters, got one",
+            "expected a purpose, a project and a table without control characters, got one",
         ),
         (_add("other", b"short"), "expected digests of 32 bytes, got another length"),
         (_many, "expected at most 8 joined tables, got 9"),
