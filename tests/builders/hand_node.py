@@ -19,10 +19,11 @@ from yumen_core.errors import YumenError
 from yumen_core.identity import SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.log import open_log
+from yumen_core.log.proof import LogProof, prove
 from yumen_core.policy import PolicyBundle
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import channel
-from yumen_core.rpc.v1 import link_pb2, link_pb2_grpc
+from yumen_core.rpc.v1 import job_pb2, link_pb2, link_pb2_grpc
 from yumen_core.securesum.parallel import EncryptionPool
 from yumen_node.approvals import Approvals
 from yumen_node.config import load_config
@@ -216,7 +217,11 @@ class HandNode:
         return ruling.envelope
 
     def say(self, decision: SignedEnvelope) -> None:
-        self.send(decision_frame(decision))
+        """Say it with the proof of what stands at its place in this node's log."""
+        self.send(decision_frame(decision, self.proof(decision)))
+
+    def proof(self, decision: SignedEnvelope) -> LogProof:
+        return prove(self._log, job_pb2.Decision.FromString(decision.payload).log_index)
 
     def decide(self) -> None:
         self.say(self.decision())
@@ -267,8 +272,11 @@ class HandNode:
         self.ended()
 
 
-def decision_frame(envelope: SignedEnvelope) -> link_pb2.NodeFrame:
-    return link_pb2.NodeFrame(decision=link_pb2.DecisionFrame(decision=envelope.to_proto()))
+def decision_frame(envelope: SignedEnvelope, proof: LogProof | None = None) -> link_pb2.NodeFrame:
+    frame = link_pb2.DecisionFrame(decision=envelope.to_proto())
+    if proof is not None:
+        frame.proof.CopyFrom(proof.to_proto())
+    return link_pb2.NodeFrame(decision=frame)
 
 
 def support_frame(job_id: str, share: SignedEnvelope) -> link_pb2.NodeFrame:

@@ -19,6 +19,7 @@ from yumen_core.jobs.inputs import SignedInput, read_stored_input
 from yumen_core.jobs.machine import Limits, State, Step
 from yumen_core.jobs.runs import Runs, runs_of_query, runs_of_training
 from yumen_core.jobs.spec import JobSpec, spec_digest
+from yumen_core.log.proof import LogProof
 from yumen_core.policy.denial import Denial
 from yumen_core.rpc.chunks import split
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
@@ -35,6 +36,7 @@ TRAINING_ROUND_MS = 300_000
 PLAN = heart_plan()
 RUNS = runs_of_query(PLAN)
 SLOTS = RUNS.first.answer.slots
+PROOF = LogProof(b"entry", 0, b"checkpoint", ())  # the link verifies it, not the scheduler
 
 
 class RecordingStore(Store):
@@ -144,6 +146,10 @@ class Hub:
                 envelope,
                 runs_of(spec),
                 decisions,
+                {
+                    node: LogProof.from_proto(job_pb2.LogProof.FromString(raw))
+                    for node, raw in self.store.proofs(stored.job.job_id).items()
+                },
                 self._stored_input(spec.job_id),
                 self.store.bundle(spec.job_id),
             )
@@ -269,7 +275,7 @@ class Hub:
             decided_at_ms=0,
         )
         envelope = SignedEnvelope(decision.to_bytes(), "decision", b"", b"")
-        self.scheduler.decided(name, decision, envelope)
+        self.scheduler.decided(name, decision, envelope, PROOF if not denials else None)
 
     def _absent(self, name: str) -> None:
         self.scheduler.node_absent(name)
@@ -314,7 +320,7 @@ class Hospital:
                     self.jobs[ruling.job_id] = ruling.job
                 assert ruling.envelope is not None
                 decision = parse_decision(ruling.envelope.payload, signer=Identity.parse(name))
-                hub.scheduler.decided(name, decision, ruling.envelope)
+                hub.scheduler.decided(name, decision, ruling.envelope, PROOF)
             case "round" if frame.round.round == job_pb2.ROUND_SUPPORT:
                 share = await execution.support(self.jobs[frame.round.job_id], frame.round)
                 self.said.append(share.payload)

@@ -8,8 +8,10 @@ from builders.federation import FEDERATION
 from yumen_core.errors import PeerError
 from yumen_core.identity import Identity, Role
 from yumen_core.jobs.decision import (
+    MAX_BUDGETS,
     MAX_BYTES,
     MAX_DENIALS,
+    BudgetLeft,
     Decision,
     denial_from_proto,
     denial_to_proto,
@@ -45,13 +47,23 @@ NO = replace(
 )
 
 
-@pytest.mark.parametrize("decision", [YES, NO])
+PRICED = replace(YES, budgets=(BudgetLeft("heart", "lzu/research", 17_000, 0),))
+
+
+@pytest.mark.parametrize("decision", [YES, NO, PRICED])
 def test_round_trip(decision: Decision) -> None:
     assert parse_decision(decision.to_bytes(), signer=NODE) == decision
 
 
 def test_a_denial_round_trips_on_its_own() -> None:
     assert denial_from_proto(denial_to_proto(DENIAL)) == DENIAL
+
+
+def test_more_budgets_than_a_job_has_tables() -> None:
+    wide = replace(YES, budgets=PRICED.budgets * (MAX_BUDGETS + 1))
+    with pytest.raises(PeerError) as caught:
+        parse_decision(wide.to_bytes(), signer=NODE)
+    assert caught.value.message == "expected at most 16 budgets in a decision, got more"
 
 
 def many(message: job_pb2.Decision) -> None:

@@ -28,6 +28,7 @@ from yumen_core.jobs.machine import (
     fail,
     restarted,
 )
+from yumen_core.policy.denial import Denial
 
 
 def play(
@@ -391,3 +392,17 @@ def test_what_is_open_and_what_has_ended() -> None:
         State.AWAITING_APPROVAL,
         State.RUNNING,
     }
+
+
+def test_refused_for_want_of_budget_alone() -> None:
+    spent = Denial("", "budget_exhausted", "no budget", "privacy", "", "", "ask for less")
+    purpose = denial("b")
+    for last, state in ((spent, State.BUDGET_EXHAUSTED), (purpose, State.DENIED)):
+        job, _ = advance(new_job(), Admitted(), now_ms=0, limits=LIMITS)
+        for node, why in (("a", spent), ("b", last)):
+            said = NodeDenied(node, (replace(why, node=node),))
+            job, _ = advance(job, said, now_ms=0, limits=LIMITS)
+        for node in ("c", "d"):
+            job, _ = advance(job, NodeAccepted(node), now_ms=0, limits=LIMITS)
+        assert job.state is state
+        assert "no budget (at a)" in job.reason

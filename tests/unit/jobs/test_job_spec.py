@@ -18,6 +18,7 @@ from yumen_core.jobs.spec import (
     secret_info,
     spec_digest,
 )
+from yumen_core.privacy import Privacy
 from yumen_core.rpc.v1 import job_pb2
 
 NOW_MS = 1_790_000_000_000
@@ -47,6 +48,39 @@ def read(payload: bytes, *, signer: Identity = LI, now_ms: int = NOW_MS) -> JobS
 
 def test_round_trip() -> None:
     assert read(SPEC.to_bytes()) == SPEC
+
+
+def test_a_private_job_of_a_project() -> None:
+    spec = replace(SPEC, privacy=Privacy(17_468), project="heart atlas")
+    assert read(spec.to_bytes()) == spec
+    assert spec.charged_project == "lzu/heart atlas"
+    assert SPEC.charged_project == "lzu/research"
+
+
+def set_privacy(message: job_pb2.JobSpec, micro_rho: int, delta: str) -> None:
+    message.privacy.micro_rho, message.privacy.delta = micro_rho, delta
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda m: set_privacy(m, 0, "1e-6"), "expected a cost of 1 to 1000000000 millionths"),
+        (lambda m: set_privacy(m, 1 << 63, "1e-6"), "expected a cost of 1 to 1000000000"),
+        (lambda m: set_privacy(m, 1, "tiny"), "expected a delta such as `1e-6`, got `tiny`"),
+        (lambda m: setattr(m, "project", "x" * 101), "expected a project of at most 100"),
+        (lambda m: setattr(m, "project", " x"), "expected a project of at most 100 characters"),
+        (lambda m: setattr(m, "project", "a\x1b[2J"), "expected a purpose, a project and a table"),
+    ],
+)
+def test_a_privacy_or_project_that_cannot_be(
+    change: Callable[[job_pb2.JobSpec], None], expected: str
+) -> None:
+    message = job_pb2.JobSpec.FromString(SPEC.to_bytes())
+    change(message)
+    with pytest.raises(PeerError) as caught:
+        read(message.SerializeToString())
+    assert caught.value.code == "job_spec"
+    assert caught.value.message.startswith(expected)
 
 
 def test_participants_travel_sorted_so_that_equal_jobs_have_equal_bytes() -> None:
