@@ -44,6 +44,7 @@ demo: $(RUN_STAMP) ## four hospitals, one coordinator, encrypted answers, on thi
 
 test: setup ## unit and integration tests
 	@command -v bwrap >/dev/null || echo "bubblewrap is not installed: tests of approved code are skipped (apt-get install bubblewrap)"
+	@test -d /usr/share/gocode/src/golang.org/x/mod && command -v go >/dev/null || echo "Go is not installed: the logs are not audited by tools of others (apt-get install golang-go golang-golang-x-mod-dev)"
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-long: setup ## everything, the slow runs too, and more examples of each property
@@ -69,6 +70,7 @@ bench: setup ## print the benchmark tables
 	$(BIN)/python benchmarks/query.py
 	$(BIN)/python benchmarks/statistics.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/trust.py
 
 lock: setup ## solve requirements.lock anew from pyproject.toml
 	$(BIN)/python tools/lock.py

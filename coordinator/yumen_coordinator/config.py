@@ -15,7 +15,8 @@ class CoordinatorConfig(BaseModel):
 
     `listen` is host:port; `authority` the address of the federation authority, for revocation
     lists; times are in seconds. `training_round_timeout_s` bounds what a training may ask for its
-    rounds, `approval_timeout_s` the wait for a node whose people review code.
+    rounds, `approval_timeout_s` the wait for a node whose people review code. The log is shown to
+    other nodes every `cosign_interval_s` if it has grown; `witnesses` cosignatures are enough.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,6 +33,8 @@ class CoordinatorConfig(BaseModel):
     round_timeout_s: float = Field(default=120.0, gt=0, le=86_400)
     training_round_timeout_s: float = Field(default=6 * 3600, gt=0, le=86_400)
     approval_timeout_s: float = Field(default=24 * 3600, gt=0, le=86_400)
+    cosign_interval_s: float = Field(default=10.0, gt=0, le=3600)
+    witnesses: int = Field(default=2, ge=1, le=8)
     reconnect_grace_s: float = Field(default=5.0, gt=0, le=600)
     revocations_refresh_s: float = Field(default=20.0, gt=0, le=3600)
     max_open_jobs: int = Field(default=256, gt=0)

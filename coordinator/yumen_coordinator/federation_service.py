@@ -27,6 +27,7 @@ from yumen_coordinator.checks import Checks
 from yumen_coordinator.config import CoordinatorConfig
 from yumen_coordinator.gate import Gate
 from yumen_coordinator.outcome import run_outcome_of, status_of
+from yumen_coordinator.publication import CoordinatorPublication
 from yumen_coordinator.registry import Registry
 from yumen_coordinator.rounds import ActiveJob, Payload
 from yumen_coordinator.scheduler import Scheduler
@@ -67,6 +68,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         checks: Checks,
         gate: Gate,
         store: Store,
+        publication: CoordinatorPublication,
     ) -> None:
         self._config = config
         self._membership = membership
@@ -75,6 +77,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
         self._checks = checks
         self._gate = gate
         self._store = store
+        self._publication = publication
 
     @_answering
     async def Catalogue(
@@ -92,6 +95,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
             revocations=self._membership.revocations.der,
             coordinator=self._membership.identity.uri,
             now_ms=now_ms,
+            descriptor=self._publication.current().to_proto(),
         )
 
     @_answering
@@ -140,6 +144,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
             self._gate.refuse(error, caller, spec.job_id)
             raise
         ruling = self._gate.rule(opened, envelope)
+        assert ruling.proof is not None
         if ruling.question is None:  # nothing that could be listed as a job
             self._store.mark_seen(spec.job_id)
             return federation_pb2.SubmitResponse(
@@ -147,6 +152,7 @@ class FederationService(federation_pb2_grpc.FederationServicer):
                     job_id=spec.job_id, state=job_pb2.JOB_STATE_DENIED, table=spec.table
                 ),
                 decision=ruling.envelope.to_proto(),
+                proof=ruling.proof.to_proto(),
             )
         try:
             self._check_size(spec, ruling.question.runs)
@@ -162,7 +168,9 @@ class FederationService(federation_pb2_grpc.FederationServicer):
             request.bundle,
         )
         return federation_pb2.SubmitResponse(
-            status=self._status(spec.job_id, caller), decision=ruling.envelope.to_proto()
+            status=self._status(spec.job_id, caller),
+            decision=ruling.envelope.to_proto(),
+            proof=ruling.proof.to_proto(),
         )
 
     async def Watch(

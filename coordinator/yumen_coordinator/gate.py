@@ -27,7 +27,8 @@ from yumen_core.jobs.admission import (
 from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.decision import Decision
 from yumen_core.log import Act, TileLog
-from yumen_core.policy import PolicyBundle
+from yumen_core.log.proof import LogProof, prove
+from yumen_core.policy import PolicyBundle, PolicyRequest
 from yumen_core.policy.denial import Denial
 
 from yumen_coordinator.registry import Registry
@@ -35,12 +36,14 @@ from yumen_coordinator.registry import Registry
 
 @dataclass(frozen=True)
 class Ruling:
-    """The coordinator's decision on a verified job; `question` is there where it was read."""
+    """The coordinator's decision on a verified job; `question` is there where it was read, and
+    `proof`, that the decision is logged, where the job is no dry run."""
 
     opened: OpenedJob
     question: Question | None
     denials: tuple[Denial, ...]
     envelope: SignedEnvelope
+    proof: LogProof | None
 
     @property
     def accepted(self) -> bool:
@@ -99,14 +102,16 @@ class Gate:
         spec, now_ms = opened.spec, self._membership.clock.now_ms()
         me = self._membership.identity
         asked: Question | None = None
+        requests: tuple[PolicyRequest, ...] = ()
         try:
             descriptors = pinned_descriptors(spec, self._descriptors(opened))
             asked = question(spec, descriptors)
             denials = minimum_denials(spec, asked, node=me.uri)
             if not denials:
-                for request in policy_requests(
+                requests = policy_requests(
                     spec, asked, decider=me, nodes=asked.tables, now_ms=now_ms
-                ):
+                )
+                for request in requests:
                     decided = self._policies.decide(request)
                     denials += table_denials(spec, request, decided.denials)
         except (PeerError, CallError) as error:
@@ -119,7 +124,7 @@ class Gate:
                 "policies": self._policies.digest,
                 "statement": spec.plan_digest,
             },
-            detail=decision_detail(spec.sql, denials, dry_run=spec.dry_run),
+            detail=decision_detail(spec.sql, denials, dry_run=spec.dry_run, requests=requests),
         )
         decision = Decision(
             job_id=spec.job_id,
@@ -132,7 +137,8 @@ class Gate:
             decided_at_ms=now_ms,
         )
         signed = self._membership.sign(decision.to_bytes(), PayloadType.DECISION)
-        return Ruling(opened, asked, denials, signed)
+        proof = None if spec.dry_run else prove(self._log, index)
+        return Ruling(opened, asked, denials, signed, proof)
 
     def _descriptors(self, opened: OpenedJob) -> list[SignedDescriptor]:
         known = (self._registry.known(node) for node in opened.spec.nodes)

@@ -12,19 +12,23 @@ from yumen_core.identity.envelope import PayloadType, SignedEnvelope, open_envel
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs import decision as decisions
+from yumen_core.jobs.admission import gate_denial
 from yumen_core.jobs.book import open_descriptor
 from yumen_core.jobs.machine import Round
 from yumen_core.jobs.rounds import support_binding
 from yumen_core.jobs.supports import open_share
 from yumen_core.log import Act, TileLog
+from yumen_core.log.proof import LogProof, verify_decision
 from yumen_core.rpc import faults
 from yumen_core.rpc.channels import peer_certificate, peer_identity
-from yumen_core.rpc.v1 import link_pb2, link_pb2_grpc
+from yumen_core.rpc.v1 import job_pb2, link_pb2, link_pb2_grpc
 
 from yumen_coordinator.checks import Checks
+from yumen_coordinator.publication import CoordinatorPublication
 from yumen_coordinator.registry import Connection, KnownNode, Registry
 from yumen_coordinator.scheduler import Scheduler
 from yumen_coordinator.store import Store
+from yumen_coordinator.witnesses import Witnesses
 
 _LOG = logging.getLogger(__name__)
 HELLO_TIMEOUT_S = 15.0
@@ -44,6 +48,8 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         checks: Checks,
         store: Store,
         log: TileLog,
+        publication: CoordinatorPublication,
+        witnesses: Witnesses,
     ) -> None:
         self._membership = membership
         self._registry = registry
@@ -51,6 +57,8 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         self._checks = checks
         self._store = store
         self._log = log
+        self._publication = publication
+        self._witnesses = witnesses
 
     async def Connect(
         self, request_iterator: AsyncIterator[link_pb2.NodeFrame], context: Context
@@ -117,6 +125,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
                     coordinator=self._membership.identity.uri,
                     now_ms=self._membership.clock.now_ms(),
                     revocations=self._membership.revocations.der,
+                    descriptor=self._publication.current().to_proto(),
                 )
             )
         )
@@ -144,7 +153,8 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
     def _handle(self, node: str, frame: link_pb2.NodeFrame) -> None:
         match frame.WhichOneof("frame"):
             case "decision":
-                self._decision(node, SignedEnvelope.from_proto(frame.decision.decision))
+                word = frame.decision
+                self._decision(node, SignedEnvelope.from_proto(word.decision), word.proof)
             case "support":
                 self._support(node, frame.support)
             case "contribution":
@@ -152,13 +162,17 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
                 self._scheduler.contributed(node, part.job_id, part.run, part.chunk)
             case "awaiting":
                 self._scheduler.awaits(node, frame.awaiting.job_id)
+            case "cosign":
+                self._witnesses.asked(node, frame.cosign)
+            case "cosigned":
+                self._witnesses.answered(node, frame.cosigned)
             case "problem":
                 problem = frame.problem
                 self._scheduler.failed(node, problem.job_id, problem.code, problem.message)
             case other:
                 raise PeerError("round", f"expected a part of a job, got a frame `{other}`")
 
-    def _decision(self, node: str, envelope: SignedEnvelope) -> None:
+    def _decision(self, node: str, envelope: SignedEnvelope, proof: job_pb2.LogProof) -> None:
         opened = open_envelope(
             envelope,
             expected_type=PayloadType.DECISION,
@@ -178,7 +192,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         if decision.spec_digest != digest:
             raise PeerError("signature", "expected a decision on the job sent, got on another")
         if active is not None:
-            self._scheduler.decided(node, decision, envelope)
+            self._decided(node, decision, envelope, proof)
             return
         self._log.record(
             Act.DECISION,
@@ -187,6 +201,36 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
             detail={"accepted": decision.accepted, "log_index": decision.log_index},
         )
         self._checks.decided(node, decision.job_id, envelope)
+
+    def _decided(
+        self,
+        node: str,
+        decision: decisions.Decision,
+        envelope: SignedEnvelope,
+        message: job_pb2.LogProof,
+    ) -> None:
+        """Hand on a decision on an open job; an acceptance only with the proof that the node's log
+        holds it: without, the node does not take part."""
+        if not decision.accepted:
+            self._scheduler.decided(node, decision, envelope, None)
+            return
+        known = self._registry.known(node)
+        try:
+            proof = LogProof.from_proto(message)
+            verify_decision(
+                proof,
+                "" if known is None else known.signed.descriptor.log_key,
+                job_id=decision.job_id,
+                spec_digest=decision.spec_digest,
+                accepted=True,
+                index=decision.log_index,
+            )
+        except PeerError as error:
+            _LOG.warning("node %s, job %s: %s", node, decision.job_id, error)
+            denial = gate_denial(error, node=node)
+            self._scheduler.unproved(node, decision.job_id, denial)
+            return
+        self._scheduler.decided(node, decision, envelope, proof)
 
     def _support(self, node: str, frame: link_pb2.SupportFrame) -> None:
         """Carry on a share only where its signature and frame hold: the other nodes would refuse

@@ -6,6 +6,7 @@ from yumen_core.jobs.decision import denial_to_proto
 from yumen_core.jobs.machine import Job, Round, State, Step
 from yumen_core.jobs.rounds import support_digest
 from yumen_core.jobs.spec import JobSpec
+from yumen_core.log.proof import proofs_to_proto
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum import SLOTS
 from yumen_core.securesum.suite import Suite
@@ -61,6 +62,7 @@ def outcome_of(active: ActiveJob, *, now_ms: int) -> job_pb2.Outcome:
         ciphertext_bytes=active.received_bytes,
         support_digest=_support_digest(active),
         ciphertexts=_ciphertexts(active) if job.state is State.SUCCEEDED else 0,
+        proofs=proofs_to_proto(active.proofs, job.participants),
     )
 
 
@@ -76,6 +78,7 @@ def run_outcome_of(active: ActiveJob) -> job_pb2.RunOutcome:
         ciphertexts=_ciphertexts(active),
         support_digest=b"" if active.job.lost else _support_digest(active),
         lost=[job_pb2.Exclusion(node=node, reason="was lost") for node in active.job.lost],
+        proofs=proofs_to_proto(active.proofs, active.job.participants),
     )
 
 

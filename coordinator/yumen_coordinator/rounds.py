@@ -15,6 +15,7 @@ from yumen_core.jobs.machine import Job
 from yumen_core.jobs.runs import Runs, RunShape
 from yumen_core.log import Act, Entry
 from yumen_core.log.entry import Value
+from yumen_core.log.proof import LogProof
 from yumen_core.rpc.chunks import Joiner, split
 from yumen_core.rpc.v1 import envelope_pb2
 from yumen_core.securesum import BfvPublicKey
@@ -53,6 +54,7 @@ class ActiveJob:
     submitted_at_ms: int
     bundle: bytes = b""
     decisions: dict[str, SignedEnvelope] = field(default_factory=dict)
+    proofs: dict[str, LogProof] = field(default_factory=dict)
     supports: dict[str, SignedEnvelope] = field(default_factory=dict)
     contributed: dict[str, bytes] = field(default_factory=dict)
     inputs: SignedInput | None = None

@@ -21,6 +21,8 @@ from yumen_core.jobs.machine import Job, Limits, Round, State, Step
 from yumen_core.jobs.runs import Runs
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.log import Act, TileLog
+from yumen_core.log.proof import LogProof
+from yumen_core.policy.denial import Denial
 from yumen_core.rpc.v1 import envelope_pb2
 
 from yumen_coordinator.dispatch import Dispatch
@@ -110,6 +112,7 @@ class Scheduler:
         envelope: SignedEnvelope,
         runs: Runs,
         decisions: dict[str, SignedEnvelope],
+        proofs: dict[str, LogProof],
         inputs: tuple[SignedInput, SignedEnvelope] | None,
         bundle: bytes,
     ) -> None:
@@ -122,6 +125,7 @@ class Scheduler:
             job, opened, envelope, stored.public_key, runs, stored.submitted_at_ms, bundle
         )
         active.decisions.update(decisions)
+        active.proofs.update(proofs)
         if inputs is not None:
             active.start_run(*inputs)
         self._active[job.job_id] = active
@@ -196,14 +200,19 @@ class Scheduler:
         for job_id in [i for i, a in self._active.items() if node in a.job.steps]:
             self.apply(job_id, machine.NodeAbsent(node))
 
-    def decided(self, node: str, decision: Decision, envelope: SignedEnvelope) -> None:
-        """A node's signed decision on an open job, already verified and logged."""
+    def decided(
+        self, node: str, decision: Decision, envelope: SignedEnvelope, proof: LogProof | None
+    ) -> None:
+        """A node's signed decision on an open job, verified; an acceptance with the verified proof
+        that it stands in the node's log."""
         active = self._active.get(decision.job_id)
         if active is None or active.job.state not in machine.UNDECIDED:
             return
         if active.job.steps.get(node) not in (Step.ASKED, Step.AWAITING):
             return
         active.decisions[node] = envelope
+        if proof is not None:
+            active.proofs[node] = proof
         active.learned(
             self._clock.now_ms(),
             Act.DECISION,
@@ -218,6 +227,17 @@ class Scheduler:
             self.apply(decision.job_id, machine.NodeAccepted(node))
         else:
             self.apply(decision.job_id, machine.NodeDenied(node, decision.denials))
+
+    def unproved(self, node: str, job_id: str, denial: Denial) -> None:
+        """A node accepted without the proof that its decision is logged: it cannot take part."""
+        active = self._active.get(job_id)
+        if active is None or active.job.state not in machine.UNDECIDED:
+            return
+        if active.job.steps.get(node) not in (Step.ASKED, Step.AWAITING):
+            return
+        detail = {"code": denial.reason_code, "message": denial.message}
+        active.learned(self._clock.now_ms(), Act.REFUSAL, node, detail=detail)
+        self.apply(job_id, machine.NodeDenied(node, (denial,)))
 
     def awaits(self, node: str, job_id: str) -> None:
         """A node decides once its people have reviewed the job's code. Where there is none to
@@ -371,6 +391,7 @@ class Scheduler:
         )
         if job is active.job:
             return
+        job, effects = _proved_only(active, job, effects)
         dropped = any(isinstance(effect, machine.Drop) for effect in effects)
         again = _repeats_after_restart(active.job, job) and not dropped
         if effects and not job.state.ended and not again:
@@ -380,6 +401,10 @@ class Scheduler:
                 decisions={
                     node: envelope.to_proto().SerializeToString()
                     for node, envelope in active.decisions.items()
+                },
+                proofs={
+                    node: proof.to_proto().SerializeToString()
+                    for node, proof in active.proofs.items()
                 },
             )
         if machine.Release() in effects:
@@ -470,6 +495,18 @@ class Scheduler:
         finally:
             if job_id in self._active:
                 self._arm(active, at_least_s=wait_s)
+
+
+def _proved_only(
+    active: ActiveJob, job: Job, effects: tuple[machine.Effect, ...]
+) -> tuple[Job, tuple[machine.Effect, ...]]:
+    """No proof, no release: a job with a participant whose decision is not proved to be logged
+    fails, before anything is asked of its nodes or given to its requester."""
+    missing = [node for node in job.participants if node not in active.proofs]
+    if not missing or job.state not in (State.RUNNING, State.SUCCEEDED):
+        return job, effects
+    why = f"expected the proof that the decision of `{missing[0]}` is logged, got none"
+    return machine.fail(job, why), (machine.Finish(),)
 
 
 def _input_missing(run: int) -> PeerError:

@@ -24,18 +24,24 @@ from yumen_core.jobs.inputs import SignedInput, read_stored_input
 from yumen_core.jobs.machine import Limits
 from yumen_core.jobs.spec import read_stored_spec, spec_digest
 from yumen_core.log import Act, LogAlarm, open_log
+from yumen_core.log.cosigning import Cosigning
+from yumen_core.log.enrolment import record_enrolment
+from yumen_core.log.proof import LogProof
 from yumen_core.policy import PolicyBundle, install_policies
+from yumen_core.policy.in_force import put_in_force
 from yumen_core.rpc.channels import aio_server, server_credentials
-from yumen_core.rpc.v1 import envelope_pb2, federation_pb2_grpc, link_pb2, link_pb2_grpc
+from yumen_core.rpc.v1 import envelope_pb2, federation_pb2_grpc, job_pb2, link_pb2, link_pb2_grpc
 
 from yumen_coordinator.checks import Checks
 from yumen_coordinator.config import FILE_NAME, CoordinatorConfig, load_config
 from yumen_coordinator.federation_service import FederationService
 from yumen_coordinator.gate import Gate
 from yumen_coordinator.link_service import LinkService
+from yumen_coordinator.publication import CoordinatorPublication
 from yumen_coordinator.registry import KnownNode, Registry
 from yumen_coordinator.scheduler import Scheduler
 from yumen_coordinator.store import Store, StoredJob
+from yumen_coordinator.witnesses import Witnesses
 
 _LOG = logging.getLogger(__name__)
 STOP_GRACE_S = 2.0
@@ -110,6 +116,15 @@ class Coordinator:
             config.log, member=self._membership.identity, secrets=config.secrets, clock=clock
         )
         self._log.on_failure = alarm.ring
+        state = directory.resolve() / "state"
+        record_enrolment(self._log, self._membership, state)
+        put_in_force(
+            policies,
+            party=self._membership.identity,
+            log=self._log,
+            log_folder=config.log,
+            state=state,
+        )
         self._store = Store(config.database)
         self._limits = Limits(
             decision_ms=int(config.decision_timeout_s * 1000),
@@ -128,6 +143,14 @@ class Coordinator:
         )
         self._checks = Checks(self._registry, timeout_s=config.decision_timeout_s)
         self._gate = Gate(self._membership, policies, self._registry, self._log)
+        self._publication = CoordinatorPublication(self._membership, self._log.verifier_key)
+        me = self._membership.identity.uri
+        self._witnesses = Witnesses(
+            self._registry,
+            Cosigning(self._log, me, config.log, clock, needed=config.witnesses),
+            self._publication,
+            me=me,
+        )
         self._server = aio_server()
         self._announce_start(policies)
 
@@ -151,6 +174,7 @@ class Coordinator:
                 checks=self._checks,
                 gate=self._gate,
                 store=self._store,
+                publication=self._publication,
             ),
             self._server,
         )
@@ -162,6 +186,8 @@ class Coordinator:
                 checks=self._checks,
                 store=self._store,
                 log=self._log,
+                publication=self._publication,
+                witnesses=self._witnesses,
             ),
             self._server,
         )
@@ -179,7 +205,12 @@ class Coordinator:
 
     async def run(self) -> None:
         """Serve until cancelled, or until the log fails (`StateError`)."""
-        await self._alarm.guard(self._keep_current())
+        await self._alarm.guard(self._serve())
+
+    async def _serve(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._witnesses.run(self.config.cosign_interval_s))
+            await self._keep_current()
 
     async def close(self) -> None:
         """Stop in the opposite order; open jobs stay in the store."""
@@ -221,9 +252,20 @@ class Coordinator:
             node: SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(raw))
             for node, raw in self._store.decisions(spec.job_id).items()
         }
-        inputs = self._restored_input(opened)
-        bundle = self._store.bundle(spec.job_id)
-        self._scheduler.restore(stored, opened, envelope, asked.runs, decisions, inputs, bundle)
+        proofs = {
+            node: LogProof.from_proto(job_pb2.LogProof.FromString(raw))
+            for node, raw in self._store.proofs(spec.job_id).items()
+        }
+        self._scheduler.restore(
+            stored,
+            opened,
+            envelope,
+            asked.runs,
+            decisions,
+            proofs,
+            self._restored_input(opened),
+            self._store.bundle(spec.job_id),
+        )
 
     def _restored_input(self, opened: OpenedJob) -> tuple[SignedInput, SignedEnvelope] | None:
         """The signed input of a statistic's present run."""

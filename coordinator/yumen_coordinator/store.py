@@ -59,6 +59,15 @@ class _DecisionRow(_Base):
     envelope: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class _ProofRow(_Base):
+    """That a node's decision on a job stands in its log."""
+
+    __tablename__ = "proofs"
+    job_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    node: Mapped[str] = mapped_column(String(400), primary_key=True)
+    proof: Mapped[bytes] = mapped_column(LargeBinary)
+
+
 class _InputRow(_Base):
     """The requester's signed input of a job's present run: a restart asks the nodes again."""
 
@@ -161,9 +170,16 @@ class Store:
             used = session.get(_SeenRow, job_id) or session.get(_JobRow, job_id)
             return used is not None
 
-    def save(self, job: Job, *, now_ms: int, decisions: Mapping[str, bytes] | None = None) -> None:
-        """Store the job's new state with the signed decisions behind it, by node; a decision that
-        is stored already stays as it is."""
+    def save(
+        self,
+        job: Job,
+        *,
+        now_ms: int,
+        decisions: Mapping[str, bytes] | None = None,
+        proofs: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Store the job's new state with the signed decisions behind it and the proofs that they
+        are logged, by node; a decision that is stored already stays as it is, with its proof."""
         with self._engine.begin() as connection:
             _update(connection, job, now_ms)
             if not decisions:
@@ -176,11 +192,24 @@ class Store:
             ]
             if added:
                 connection.execute(_ADD_DECISION, added)
+            proved = [
+                {"job_id": job.job_id, "node": node, "proof": proof}
+                for node, proof in (proofs or {}).items()
+                if node in decisions and node not in known
+            ]
+            if proved:
+                connection.execute(_ADD_PROOF, proved)
 
     def decisions(self, job_id: str) -> dict[str, bytes]:
         with Session(self._engine) as session:
             rows = session.scalars(select(_DecisionRow).where(_DecisionRow.job_id == job_id))
             return {row.node: row.envelope for row in rows}
+
+    def proofs(self, job_id: str) -> dict[str, bytes]:
+        """The proofs of the stored decisions, by node."""
+        with Session(self._engine) as session:
+            rows = session.scalars(select(_ProofRow).where(_ProofRow.job_id == job_id))
+            return {row.node: row.proof for row in rows}
 
     def save_run(self, job: Job, envelope: bytes, *, now_ms: int) -> None:
         """Store the job's new run with its signed input, in place of the run before."""
@@ -262,6 +291,7 @@ class Store:
 # The statements of a job's way, compiled once; the ORM reads what is seldom read.
 _ADD_JOB = insert(_JobRow)
 _ADD_DECISION = insert(_DecisionRow)
+_ADD_PROOF = insert(_ProofRow)
 _ADD_RESULT = insert(_ResultRow)
 _ADD_INPUT = insert(_InputRow)
 _DROP_INPUT = delete(_InputRow).where(_InputRow.job_id == bindparam("id"))

@@ -52,9 +52,16 @@ CATALOGUE: dict[str, Kind] = {
     "bundle": Kind("INVALID_ARGUMENT", 400, 2, "correct the app's folder"),
     "formula": Kind("INVALID_ARGUMENT", 400, 2, "correct the formula"),
     "argument": Kind("INVALID_ARGUMENT", 400, 2, "correct the argument"),
+    "privacy": Kind("INVALID_ARGUMENT", 400, 2, "ask in a way whose noise can be bounded"),
     "config": Kind("FAILED_PRECONDITION", 400, 2, "correct the file"),
     "table_declaration": Kind("FAILED_PRECONDITION", 400, 2, "correct the table's declaration"),
     "policy_invalid": Kind("FAILED_PRECONDITION", 400, 2, "correct the policy file"),
+    "policy_unsigned": Kind(
+        "FAILED_PRECONDITION",
+        400,
+        2,
+        "sign the policies with `yumen policy sign`, or put the earlier files back",
+    ),
     # Refusals
     "policy_denied": Kind("PERMISSION_DENIED", 403, 3, "change the job as the denial says"),
     "job_denied": Kind("PERMISSION_DENIED", 403, 3, "change the job as the denials say"),
@@ -67,6 +74,7 @@ CATALOGUE: dict[str, Kind] = {
     "role": Kind("PERMISSION_DENIED", 403, 3, "use an identity with the role that is needed"),
     "code_rejected": Kind("PERMISSION_DENIED", 403, 3, "ask the node's operator what would pass"),
     # Authenticity
+    "audit": Kind("UNAUTHENTICATED", 401, 4, "keep the files as they are and ask the log's owner"),
     "log_proof": Kind("UNAUTHENTICATED", 401, 4, "ask the party whose log it is for the proof"),
     "certificate": Kind("UNAUTHENTICATED", 401, 4, "enrol again with a new token"),
     "certificate_revoked": Kind("UNAUTHENTICATED", 401, 4, "ask the federation authority"),

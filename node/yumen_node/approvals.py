@@ -24,7 +24,7 @@ from yumen_core.training.review import Review, SignedReview, check_reviewer
 from yumen_node.approvals_file import open_file, transaction
 from yumen_node.ask import Ask
 from yumen_node.config import load_config
-from yumen_node.reviews import Reviewed, Reviews, Verdict
+from yumen_node.reviews import Reviewed, Reviews, StoredReview, Verdict
 
 _LOG = logging.getLogger(__name__)
 
@@ -128,6 +128,10 @@ class Approvals:
     def review(self, envelope: SignedEnvelope) -> SignedReview:
         """Take up a review that was signed elsewhere; see `Reviews.add`."""
         return self._reviews.add(envelope)
+
+    def stored_reviews(self) -> tuple[StoredReview, ...]:
+        """Every review of any code; see `Reviews.stored`."""
+        return self._reviews.stored()
 
     def waiting(self) -> tuple[Held, ...]:
         """The bundles that a job waits for."""

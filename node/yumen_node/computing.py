@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
+from pyroaring import BitMap
 from yumen_core.disclosure import (
     DisclosureRules,
     local_flags,
@@ -34,6 +35,9 @@ from yumen_core.statistics.rows import Rows
 
 from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
+from yumen_node.guard import Sets, all_sets, check_base, thinned
+from yumen_node.noise import all_kept, with_noise
+from yumen_node.released import Nodes, ReleasedSets
 
 JOBS_WITH_ROWS = 4
 """Statistics whose rows are held in memory at a time."""
@@ -63,8 +67,13 @@ class ComputedCells:
     def answer(
         self, shape: RunShape, totals: Flags | None, *, participants: int, min_nodes: int
     ) -> tuple[Slots, int]:
-        keep = self.keep(totals, participants=participants, min_nodes=min_nodes)
         assert isinstance(shape.answer, AnswerShape)
+        noise = shape.answer.noise
+        if noise is not None:
+            keep = all_kept(shape.answer.cells, shape.answer.supports)
+            noisy = with_noise(noise, self.values(keep))
+            return shape.answer.encode(keep, noisy), shape.answer.cells
+        keep = self.keep(totals, participants=participants, min_nodes=min_nodes)
         slots = shape.answer.encode(keep, self.values(keep))
         return slots, int(np.count_nonzero(keep[:, 0]))
 
@@ -81,6 +90,8 @@ class ComputedCells:
 class ComputedQuery(ComputedCells):
     plan: Plan
     cells: LocalCells
+    sets: Sets = field(default_factory=dict)
+    """The rows of each cell, for the guard; none of a job with privacy."""
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
         if totals is None:
@@ -101,6 +112,8 @@ class ComputedQuery(ComputedCells):
 class ComputedRound(ComputedCells):
     round: StatisticRound
     local: Local
+    base: BitMap = field(default_factory=BitMap)
+    """The rows it is over, for the guard; none of a job with privacy."""
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
         layout = self.round.layout
@@ -129,8 +142,11 @@ class Computing:
         *,
         timeout_s: float,
         check_rows: Callable[[str, bytes], None],
+        released: ReleasedSets,
     ) -> None:
         self._me = me
+        self._released = released
+        self._bases: dict[str, BitMap] = {}
         self._check_rows = check_rows
         self._datasets = datasets
         self._timeout_s = timeout_s
@@ -138,25 +154,53 @@ class Computing:
 
     def forget(self, job_id: str) -> None:
         self._rows.pop(job_id, None)
+        self._bases.pop(job_id, None)
 
     async def run(
-        self, job: AcceptedJob, name: str, inputs: Inputs, *, again: bool = False
+        self, job: AcceptedJob, name: str, inputs: Inputs, *, nodes: Nodes, again: bool = False
     ) -> Computed:
         """This node's part of a run of the round `name`; `again` where it is not the round's first.
+        With privacy it flags every cell, whatever its rows.
 
         Raises `StateError` where the table cannot answer, or where the kind of round refuses this
         node's rows.
         """
+        computed = await self._compute(job, name, inputs, nodes=nodes, again=again)
+        if job.opened.spec.privacy is None:
+            return computed
+        return replace(computed, flags=np.ones_like(computed.flags))
+
+    async def _compute(
+        self, job: AcceptedJob, name: str, inputs: Inputs, *, nodes: Nodes, again: bool
+    ) -> ComputedCells:
         asked = job.asked
         rules = DisclosureRules(threshold=asked.threshold(self._me), min_nodes=asked.min_nodes)
         plan = job.asked.plan
         if isinstance(plan, Plan):
             dataset = self._dataset(job)
-            cells = await asyncio.to_thread(dataset.cells, plan, timeout_s=self._timeout_s)
+            private = job.opened.spec.privacy is not None
+            cells = await asyncio.to_thread(
+                dataset.cells, plan, timeout_s=self._timeout_s, private=private
+            )
+            sets: Sets = {}
+            if not private:
+                details = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
+                sets = all_sets(plan.layout, details)
+                guarded = self._released.guarded(job.opened.spec, asked)
+                cells = thinned(
+                    cells, sets, plan.layout, released=self._released, guarded=guarded, nodes=nodes
+                )
             margins = plan.layout.margins
             if margins is None:
-                return ComputedQuery(local_flags(cells.supports, rules), plan, cells)
-            return ComputedQuery(margin_flags(cells.supports, rules, margins), plan, cells)
+                return ComputedQuery(local_flags(cells.supports, rules), plan, cells, sets)
+            return ComputedQuery(margin_flags(cells.supports, rules, margins), plan, cells, sets)
+        if job.opened.spec.privacy is None:
+            declared = self._dataset(job).disclosure
+            rules = replace(
+                rules,
+                dominance=(declared.rules,) if declared.rules.on else (),
+                degrees_of_freedom=declared.min_degrees_of_freedom,
+            )
         entry = next(entry for entry in job.asked.rounds if entry.named.name == name)
         if again and getattr(entry.kind, "remembers", False) and job.job_id not in self._rows:
             raise StateError(
@@ -165,10 +209,12 @@ class Computing:
                 remedy="submit a new job",
             )
         rows = await self._rows_of(job, plan, rules)
+        base = await self._base_of(job, plan, nodes)
         local = await asyncio.to_thread(
             entry.kind.compute, rows, entry.named.arguments, inputs, rules
         )
-        return ComputedRound(round_flags(entry.kind.rule, local.supports, rules), entry, local)
+        flags = round_flags(entry.kind.rule, local.supports, rules)
+        return ComputedRound(flags, entry, local, base)
 
     async def _rows_of(self, job: AcceptedJob, plan: RowsPlan, rules: DisclosureRules) -> Rows:
         held = self._rows.get(job.job_id)
@@ -183,6 +229,20 @@ class Computing:
                 self._rows.popitem(last=False)
         self._rows.move_to_end(job.job_id)
         return held
+
+    async def _base_of(self, job: AcceptedJob, plan: RowsPlan, nodes: Nodes) -> BitMap:
+        """The rows of a statistic, checked against what was released before."""
+        if job.opened.spec.privacy is not None:
+            return BitMap()
+        base = self._bases.get(job.job_id)
+        if base is None:
+            sets = await asyncio.to_thread(
+                self._dataset(job).row_sets, plan, timeout_s=self._timeout_s
+            )
+            base = self._bases[job.job_id] = sets.get(0, BitMap())
+        guarded = self._released.guarded(job.opened.spec, job.asked)
+        check_base(self._released, guarded, base, nodes)
+        return base
 
     def _dataset(self, job: AcceptedJob) -> Dataset:
         name = job.opened.spec.table

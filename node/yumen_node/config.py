@@ -15,10 +15,12 @@ FILE_NAME = "node.yaml"
 class NodeConfig(BaseModel):
     """Settings of one node. Paths are relative to the file's folder.
 
-    `coordinator` is host:port; `tables` are declaration files; `threads` bounds
+    `coordinator` is host:port; `tables` are declaration files; `policy_signers` users of the
+    institution must have signed policies before they come into force; `threads` bounds
     DuckDB, `memory_limit` does for each table; `training` holds the sandbox's limits, and
     `training_max_norm` bounds the L2 norm of what one round may change in a model; times are in
-    seconds.
+    seconds. The log is shown to other nodes every `cosign_interval_s` if it has grown; `witnesses`
+    cosignatures are enough.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,11 +33,14 @@ class NodeConfig(BaseModel):
     tables: tuple[Path, ...] = ()
     policies: tuple[Path, ...] = ()
     purposes: Path = Path("policies/purposes.yaml")
+    policy_signers: int = Field(default=0, ge=0, le=2)
     threads: int = Field(default=2, ge=1, le=256)
     memory_limit: str = Field(default="2GB", pattern=r"^[0-9]+(MB|GB)$")
     query_timeout_s: float = Field(default=60.0, gt=0, le=86_400)
     training: TrainingLimits = TrainingLimits()
     training_max_norm: float = Field(default=1e6, gt=0)
+    cosign_interval_s: float = Field(default=10.0, gt=0, le=3600)
+    witnesses: int = Field(default=2, ge=1, le=8)
     reconnect_max_s: float = Field(default=5.0, gt=0, le=600)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from pyroaring import BitMap
 from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
@@ -29,13 +30,14 @@ from yumen_core.securesum.parallel import EncryptionPool
 from yumen_core.securesum.support import seal_flags
 from yumen_core.statistics.kinds import Inputs
 
-from yumen_node.computing import Computed, Computing
+from yumen_node.computing import Computed, ComputedQuery, ComputedRound, Computing
 from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
+from yumen_node.guard import what_leaves
 from yumen_node.keys import NodeKeys
 from yumen_node.ledger import Ledger
-from yumen_node.local_work import LocalWork
-from yumen_node.released import ReleasedSets
+from yumen_node.local_work import ComputedUpdate, HeldBack, LocalWork
+from yumen_node.released import Nodes, ReleasedSets
 from yumen_node.shares import Supports, open_supports
 from yumen_node.state import KnownRun, NodeState
 
@@ -85,7 +87,11 @@ class Execution:
         self._state = state
         self._log = log
         self._computing = Computing(
-            self._me, datasets, timeout_s=query_timeout_s, check_rows=state.check_rows
+            self._me,
+            datasets,
+            timeout_s=query_timeout_s,
+            check_rows=state.check_rows,
+            released=released,
         )
         self._local_work = local_work
         self._pool = pool
@@ -120,7 +126,12 @@ class Execution:
         before = self._state.part(job.job_id, run.number, Round.SUPPORT)
         if before is not None:
             return SignedEnvelope.from_proto(envelope_pb2.Envelope.FromString(before))
+        if job.opened.spec.privacy is None:
+            guarded = self._released.guarded(job.opened.spec, job.asked)
+            self._released.check_participants(guarded, run.participants)
         computed = await self._compute(job, run)
+        if job.asked.runs.free:  # what its share says follows from noisy numbers
+            self._ledger.commit(job.job_id)
         bound = self._support_binding(job, run)
         flags = seal_flags(
             computed.flags.reshape(-1),
@@ -162,12 +173,17 @@ class Execution:
         computed = await self._compute(job, run)
         self._ledger.commit(job.job_id)
         supports = self._supports(job, run, request, computed) if run.supported else None
-        slots, released = computed.answer(
+        answer = partial(
+            computed.answer,
             run.shape,
             None if supports is None else supports.totals,
             participants=len(run.participants),
             min_nodes=job.asked.min_nodes,
         )
+        if job.opened.spec.privacy is None:
+            slots, released = answer()
+        else:  # drawing noise takes up to seconds
+            slots, released = await asyncio.to_thread(answer)
         binding = sum_binding(
             job.job_id,
             run.participants,
@@ -175,6 +191,7 @@ class Execution:
             run=run.number,
             inputs=run.digest,
         )
+        self._remember(job, run, computed, supports)
         payload = await self._hidden(job, run, slots, binding)
         self._log.record(
             Act.CONTRIBUTION,
@@ -190,6 +207,25 @@ class Execution:
         self._add_part(job, run, Round.SUM, payload)
         self._computed.pop(job.job_id, None)
         return payload
+
+    def _remember(
+        self, job: AcceptedJob, run: _Run, computed: Computed, supports: Supports | None
+    ) -> None:
+        """Keep the rows behind what is about to leave; a crash from here on counts as released."""
+        if job.opened.spec.privacy is not None:
+            return
+        sets: list[tuple[BitMap, Nodes]] = []
+        if isinstance(computed, ComputedQuery) and supports is not None:
+            keep = computed.keep(
+                supports.totals,
+                participants=len(run.participants),
+                min_nodes=job.asked.min_nodes,
+            )
+            sets = what_leaves(computed.sets, computed.plan.layout, keep, supports.by_node)
+        elif isinstance(computed, ComputedRound | ComputedUpdate):
+            sets = [(computed.base, run.participants)]
+        guarded = self._released.guarded(job.opened.spec, job.asked)
+        self._released.record(guarded, sets, run.participants)
 
     async def _hidden(self, job: AcceptedJob, run: _Run, slots: Slots, binding: bytes) -> bytes:
         """The contribution of `slots`; large ones are made off the event loop."""
@@ -334,12 +370,23 @@ class Execution:
             return held[2]
         computed: Computed
         if job.asked.runs.free:
-            computed = await self._local_work.run(job, run.shape, run.inputs)
+            computed = await self._local_work.run(
+                job, run.shape, run.inputs, held_back=self._held_back(job, run)
+            )
         else:
             inputs = self._inputs(job, run)
-            computed = await self._computing.run(job, run.shape.name, inputs, again=run.again)
+            computed = await self._computing.run(
+                job, run.shape.name, inputs, nodes=run.participants, again=run.again
+            )
         self._computed[job.job_id] = (run.number, run.digest, computed)
         return computed
+
+    def _held_back(self, job: AcceptedJob, run: _Run) -> HeldBack | None:
+        """Whether a training's rows are too near to those of an earlier release."""
+        if job.opened.spec.privacy is not None:
+            return None
+        guarded = self._released.guarded(job.opened.spec, job.asked)
+        return lambda rows: self._released.is_near(guarded, rows, run.participants)
 
     @staticmethod
     def _inputs(job: AcceptedJob, run: _Run) -> Inputs:

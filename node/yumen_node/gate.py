@@ -36,7 +36,7 @@ from yumen_core.jobs.decision import BudgetLeft, Decision
 from yumen_core.jobs.descriptor import NodeDescriptor
 from yumen_core.jobs.spec import JobSpec, secret_info
 from yumen_core.log import Act, TileLog
-from yumen_core.policy import PolicyBundle, reviews_missing
+from yumen_core.policy import PolicyBundle, PolicyRequest, reviews_missing
 from yumen_core.policy.denial import Denial
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2, link_pb2
 from yumen_core.secret import Secret
@@ -172,13 +172,13 @@ class Gate:
         except (PeerError, CallError) as error:
             return self._rule(opened, (self._denial(error),), None)
         try:
-            denials = self._denials(opened.spec, understood)  # 6, 7, 8, 9
+            denials, requests = self._denials(opened.spec, understood)  # 6, 7, 8, 9
         except StateError as error:  # the store of approvals is damaged, or busy
             _LOG.error("job %s: %s", opened.spec.job_id, error)
-            denials = (self._denial(error),)
+            return self._rule(opened, (self._denial(error),), understood)
         if denials is None:
             return Ruling(opened.spec.job_id, None, None)
-        return self._rule(opened, denials, understood)
+        return self._rule(opened, denials, understood, requests)
 
     def reviews_changed(self) -> bool:
         """Whether a review may have been written since this was asked last."""
@@ -244,18 +244,21 @@ class Gate:
         self._public_keys.move_to_end(held.digest)
         return held
 
-    def _denials(self, spec: JobSpec, understood: _Understood) -> tuple[Denial, ...] | None:
-        """Steps 6 to 9; `None` where people have to review the job's code first."""
+    def _denials(
+        self, spec: JobSpec, understood: _Understood
+    ) -> tuple[tuple[Denial, ...] | None, tuple[PolicyRequest, ...]]:
+        """Steps 6 to 9 and what was put to the policies; `None` where people have to review the
+        job's code first."""
         me, asked = self._membership.identity, understood.asked
         denials = minimum_denials(spec, asked, node=me.uri)
         denials = denials or self._reviews.denials(spec)
         denials = denials or self._ledger.denials(spec)
         denials = denials or self._released.denials(spec, asked)
         if denials:
-            return denials
+            return denials, ()
         now_ms = self._membership.clock.now_ms()
         waits = False
-        for request in policy_requests(
+        requests = policy_requests(
             spec,
             asked,
             decider=me,
@@ -263,7 +266,8 @@ class Gate:
             now_ms=now_ms,
             reviewers=self._reviews.approvers(spec),
             budget_left=self._ledger.left(spec),
-        ):
+        )
+        for request in requests:
             waits = waits or reviews_missing(self._policies, request)
             decision = self._policies.decide(request)
             for problem in decision.errors:  # for the operator only
@@ -271,11 +275,15 @@ class Gate:
             denials += table_denials(spec, request, decision.denials)
         if waits and understood.bundle is not None:
             self._reviews.offer(spec, asked, understood.bundle)
-            return None
-        return denials
+            return None, requests
+        return denials, requests
 
     def _rule(
-        self, opened: OpenedJob, denials: tuple[Denial, ...], understood: _Understood | None
+        self,
+        opened: OpenedJob,
+        denials: tuple[Denial, ...],
+        understood: _Understood | None,
+        requests: tuple[PolicyRequest, ...] = (),
     ) -> Ruling:
         """Log, store, sign."""
         spec = opened.spec
@@ -290,7 +298,7 @@ class Gate:
             denials,
             subject=decision_subject(spec),
             detail={
-                **decision_detail(spec.sql, denials, dry_run=spec.dry_run),
+                **decision_detail(spec.sql, denials, dry_run=spec.dry_run, requests=requests),
                 **self._reviews.told(spec),
             },
             budgets=budgets,

@@ -13,17 +13,23 @@ from collections.abc import Callable
 
 import grpc.aio
 from google.protobuf.message import DecodeError
-from yumen_core.errors import PeerError, YumenError
+from yumen_core.errors import PeerError, StateError, YumenError
+from yumen_core.identity.envelope import SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
+from yumen_core.jobs.coordinator_descriptor import open_coordinator_descriptor
+from yumen_core.jobs.decision import parse_decision
 from yumen_core.log import Act, TileLog
+from yumen_core.log.cosigning import MAX_WITNESSES, Cosigning
+from yumen_core.log.proof import prove
 from yumen_core.rpc import chunks, faults
 from yumen_core.rpc.channels import aio_channel
 from yumen_core.rpc.v1 import job_pb2, link_pb2, link_pb2_grpc
 
 from yumen_node.execution import Execution
-from yumen_node.gate import AcceptedJob, Gate
+from yumen_node.gate import AcceptedJob, Gate, Ruling
 from yumen_node.publication import Publication
+from yumen_node.witness import Witness
 
 _LOG = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.1
@@ -49,8 +55,13 @@ class Link:
         execution: Execution,
         log: TileLog,
         retry_max_s: float,
+        witness: Witness,
+        cosigning: Cosigning,
+        cosign_interval_s: float,
+        note_reviews: Callable[[], None],
         on_connected: Callable[[str], None] | None = None,
     ) -> None:
+        """`note_reviews` is called when reviews of code may have been written."""
         self._address = address
         self._membership = membership
         self._publication = publication
@@ -58,7 +69,12 @@ class Link:
         self._execution = execution
         self._log = log
         self._retry_max_s = retry_max_s
+        self._note_reviews = note_reviews
         self._on_connected = on_connected
+        self._witness = witness
+        self._cosigning = cosigning
+        self._cosign_interval_s = cosign_interval_s
+        self._witness_keys: dict[str, str] = {}  # of nodes met in jobs, the newest last
         self._jobs: dict[str, AcceptedJob] = {}
         self._newest: dict[str, int] = {}
         self._waiting: dict[str, link_pb2.Proposal] = {}
@@ -71,6 +87,7 @@ class Link:
         """Connect, serve, and connect again, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_reviews())
+            group.create_task(self._keep_cosigned())
             await self._keep_connected()
 
     async def _keep_connected(self) -> None:
@@ -126,12 +143,25 @@ class Link:
         ):
             raise PeerError("role", f"expected a coordinator, got `{coordinator.uri}`")
         self._learn(frame.welcome.revocations)
+        self._check_descriptor(frame.welcome, coordinator)
         skew_ms = frame.welcome.now_ms - self._membership.clock.now_ms()
         if abs(skew_ms) > 60_000:
             _LOG.warning("this clock and the coordinator's differ by %d s", skew_ms // 1000)
         _LOG.info("connected to %s at %s", coordinator.uri, self._address)
         if self._on_connected is not None:
             self._on_connected(coordinator.uri)
+
+    def _check_descriptor(self, welcome: link_pb2.Welcome, coordinator: Identity) -> None:
+        """The coordinator says, signed, which key its log has. Raises `PeerError`."""
+        if not welcome.HasField("descriptor"):
+            raise PeerError("descriptor", "expected a welcome with a descriptor, got none")
+        envelope = SignedEnvelope.from_proto(welcome.descriptor)
+        described = open_coordinator_descriptor(envelope, self._membership).coordinator
+        if described != coordinator:
+            raise PeerError(
+                "identity",
+                f"expected the descriptor of `{coordinator.uri}`, got one of `{described.uri}`",
+            )
 
     async def _write(self, call: Call) -> None:
         while True:
@@ -153,6 +183,14 @@ class Link:
                 self._spawn(frame.ended.job_id, self._end, frame.ended)
             case "revocations":
                 self._learn(frame.revocations.revocations)
+            case "cosign":
+                answer = self._witness.answer(frame.cosign)
+                self._send(link_pb2.NodeFrame(cosigned=answer))
+            case "cosigned":
+                key = self._witness_keys.get(frame.cosigned.witness, "")
+                again = self._cosigning.answered(frame.cosigned, key) if key else None
+                if again is not None:
+                    self._send(link_pb2.NodeFrame(cosign=again))
             case other:
                 _LOG.warning("the coordinator sent a frame that is not known: %s", other)
 
@@ -209,12 +247,41 @@ class Link:
         ruling = self._gate.decide(proposal, self._jobs.get(_claimed_id(proposal)))
         if ruling.job is not None:
             self._jobs[ruling.job_id] = ruling.job
+            self._meet(ruling.job)
         if ruling.envelope is None:
             self._wait_for_review(ruling.job_id, proposal)
             return
-        self._send(
-            link_pb2.NodeFrame(decision=link_pb2.DecisionFrame(decision=ruling.envelope.to_proto()))
-        )
+        self._send(link_pb2.NodeFrame(decision=self._word(ruling)))
+
+    def _word(self, ruling: Ruling) -> link_pb2.DecisionFrame:
+        """The decision; of a job to carry out with the proof that it is logged."""
+        assert ruling.envelope is not None
+        frame = link_pb2.DecisionFrame(decision=ruling.envelope.to_proto())
+        if ruling.job is not None:
+            me = self._membership.identity
+            index = parse_decision(ruling.envelope.payload, signer=me).log_index
+            frame.proof.CopyFrom(prove(self._log, index).to_proto())
+        return frame
+
+    def _meet(self, job: AcceptedJob) -> None:
+        """The other participants, by their verified descriptors, can witness this node's log."""
+        for node, descriptor in job.descriptors.items():
+            if node != self._membership.identity.uri and descriptor.witness_key:
+                self._witness_keys.pop(node, None)
+                self._witness_keys[node] = descriptor.witness_key
+        for node in list(self._witness_keys)[:-MAX_WITNESSES]:
+            del self._witness_keys[node]
+
+    async def _keep_cosigned(self) -> None:
+        """Show this node's log to its witnesses, again and again, where it has grown."""
+        while True:
+            await asyncio.sleep(self._cosign_interval_s)
+            try:
+                envelope, _ = self._publication.current()
+                for request in self._cosigning.begin(self._witness_keys, envelope.to_proto()):
+                    self._send(link_pb2.NodeFrame(cosign=request))
+            except StateError as error:  # one file or another; a closed log rings its own alarm
+                _LOG.error("this log cannot be shown to its witnesses: %s", error)
 
     def _wait_for_review(self, job_id: str, proposal: link_pb2.Proposal) -> None:
         """Say that people here decide, and look at the proposal again once they have."""
@@ -231,7 +298,8 @@ class Link:
         while True:
             await asyncio.sleep(REVIEWS_S)
             self._drop_expired()
-            if self._waiting and self._gate.reviews_changed():
+            if self._gate.reviews_changed():
+                self._note_reviews()
                 for job_id, proposal in list(self._waiting.items()):
                     self._spawn(job_id, self._decide, proposal)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyroaring import BitMap
 from yumen_core.disclosure.rules import Flags
 from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.files import make_private_directory
@@ -23,6 +24,7 @@ from yumen_core.rpc.chunks import Joiner
 from yumen_core.rpc.v1 import envelope_pb2
 from yumen_core.securesum.modulus import Slots
 from yumen_core.sql import RowsPlan
+from yumen_core.training.privacy import JobNoise, noise_plan
 from yumen_core.training.records import Action, parse_input
 from yumen_core.training.shape import LocalUpdate, UpdateShape
 from yumen_core.training.spec import BundleCode, TrainingSpec
@@ -30,9 +32,12 @@ from yumen_core.training.update import checked_update
 
 from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
+from yumen_node.training.noise_keys import NoiseKeys
 from yumen_node.training.trainer import Trainer
 
 _LOG = logging.getLogger(__name__)
+HeldBack = Callable[[BitMap], bool]
+"""Whether an update worked on these rows must not leave."""
 INPUTS_KEPT = 2
 """Whole inputs held of a job: one may come before the run of the one before has begun."""
 _SLACK_BYTES = 16 << 20
@@ -42,12 +47,14 @@ _SLACK_BYTES = 16 << 20
 @dataclass(frozen=True)
 class ComputedUpdate:
     """One node's part of a training run; `update` is None where fewer than `threshold` rows stand
-    behind it, and then it counts for nothing."""
+    behind it, or rows too near to those of an earlier release, and then it counts for nothing."""
 
     shape: UpdateShape
     update: LocalUpdate | None
     threshold: int
     flags: Flags
+    base: BitMap = field(default_factory=BitMap)
+    """The rows it was worked on, for the guard; none where there is no update."""
 
     def answer(
         self, shape: RunShape, totals: Flags | None, *, participants: int, min_nodes: int
@@ -72,6 +79,7 @@ class _Training:
 
     folder: Path
     rows: int = -1
+    base: BitMap = field(default_factory=BitMap)
     joiner: Joiner | None = None
     sealed: dict[bytes, bytes] = field(default_factory=dict)
     content: bytes = b""
@@ -104,6 +112,7 @@ class LocalWork:
         self._held: dict[str, _Training] = {}
         shutil.rmtree(folder, ignore_errors=True)
         make_private_directory(folder)
+        self._noise_keys = NoiseKeys(folder.with_name(f"{folder.name}-noise"))
 
     def receive(self, job: AcceptedJob, chunk: envelope_pb2.Chunk) -> None:
         """A piece of a run's sealed input. Raises `PeerError` (`payload_too_large`, `ciphertext`)
@@ -126,20 +135,30 @@ class LocalWork:
 
     def forget(self, job_id: str) -> None:
         """The job is over: its worker ends and its rows go."""
+        self._noise_keys.forget(job_id)
+        self._end(job_id)
+
+    def close(self) -> None:
+        """End all work; jobs that go on after a restart keep their keys of noise."""
+        for job_id in list(self._held):
+            self._end(job_id)
+        self._trainer.close()
+
+    def _end(self, job_id: str) -> None:
         held = self._held.pop(job_id, None)
         if held is not None:
             self._trainer.forget(job_id)
             shutil.rmtree(held.folder, ignore_errors=True)
 
-    def close(self) -> None:
-        for job_id in list(self._held):
-            self.forget(job_id)
-        self._trainer.close()
-
     async def run(
-        self, job: AcceptedJob, shape: RunShape, inputs: SignedInput | None
+        self,
+        job: AcceptedJob,
+        shape: RunShape,
+        inputs: SignedInput | None,
+        *,
+        held_back: HeldBack | None = None,
     ) -> ComputedUpdate:
-        """This node's part of a run.
+        """This node's part of a run; `held_back` is the guard, None with privacy.
 
         Raises `PeerError` (`sealed`, `input_missing`, `training`) for an input that is not here or
         not good, `StateError` (`training`, `sandbox`, `deadline`, `data_source`) where the work
@@ -155,7 +174,9 @@ class LocalWork:
         if self._held.get(job.job_id) is not held:
             raise StateError("cancelled", "expected a job that goes on, got one that has ended")
         update, flags = None, answer.flags_of(None)
-        if rows >= threshold:
+        # Under privacy no choice here is made by the rows: the noisy count takes their place.
+        enough = rows >= threshold and not (held_back is not None and held_back(held.base))
+        if enough or job.opened.spec.privacy is not None:
             try:
                 update = await self._update(job, Action(shape.name), plain, held)
                 flags = answer.flags_of(update)
@@ -170,7 +191,8 @@ class LocalWork:
             held.sealed.pop(inputs.apart, None)
         if update is not None and update.examples < threshold:
             update, flags = None, answer.flags_of(None)
-        return ComputedUpdate(answer, update, threshold, flags)
+        base = BitMap() if update is None else held.base
+        return ComputedUpdate(answer, update, threshold, flags, base)
 
     async def _update(
         self, job: AcceptedJob, action: Action, plain: bytes, held: _Training
@@ -193,6 +215,7 @@ class LocalWork:
             node_number=job.opened.spec.nodes.index(self._me) + 1,
             reply_limit=_most_bytes(training),
             threshold=job.asked.threshold(self._me),
+            noise=self._noise(job),
         )
         update = await asyncio.to_thread(
             checked_update,
@@ -204,6 +227,12 @@ class LocalWork:
         )
         held.content, held.update = content, update
         return update
+
+    def _noise(self, job: AcceptedJob) -> JobNoise | None:
+        privacy = job.opened.spec.privacy
+        if privacy is None:
+            return None
+        return JobNoise(noise_plan(_training_of(job), privacy), self._noise_keys.of(job.job_id))
 
     def _opened(self, job: AcceptedJob, inputs: SignedInput | None, held: _Training) -> bytes:
         sealed = None if inputs is None else held.sealed.get(inputs.apart)
@@ -230,6 +259,9 @@ class LocalWork:
         rows = await asyncio.to_thread(dataset.parquet, plan, file, timeout_s=self._timeout_s)
         digest = await asyncio.to_thread(lambda: hashlib.sha256(file.read_bytes()).digest())
         self._check_rows(job.job_id, digest)
+        if job.opened.spec.privacy is None:
+            sets = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
+            held.base = sets.get(0, BitMap())
         held.rows = rows
         return rows
 

@@ -35,11 +35,13 @@ class Publication:
         tables: Mapping[str, PublishedTable],
         log_key: str,
         file: Path,
+        witness_key: str = "",
     ) -> None:
         self._membership = membership
         self._keys = keys
         self._tables = dict(tables)
         self._log_key = log_key
+        self._witness_key = witness_key
         self._file = file
         self._envelope: SignedEnvelope | None = None
         self._signed: SignedDescriptor | None = None
@@ -72,6 +74,7 @@ class Publication:
             issued_at_ms=now_ms,
             expires_at_ms=now_ms + LIFETIME_MS,
             software=f"yumen/{__version__}",
+            witness_key=self._witness_key,
         )
 
     def _fresh(self, now_ms: int) -> bool:

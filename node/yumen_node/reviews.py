@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from dataclasses import dataclass
 
@@ -49,6 +50,16 @@ class Reviewed:
     genuine: bool = True
 
 
+@dataclass(frozen=True)
+class StoredReview:
+    """A review of the code with the digest `bundle`; `statement` is the SHA-256 of what was
+    stored."""
+
+    bundle: bytes
+    statement: bytes
+    reviewed: Reviewed
+
+
 class Reviews:
     """The table of reviews: the latest of each signer for each bundle."""
 
@@ -88,6 +99,17 @@ class Reviews:
             (digest,),
         )
         return tuple(self._verified(digest, *row) for row in rows.fetchall())
+
+    def stored(self) -> tuple[StoredReview, ...]:
+        """Every review of any code, faulty ones among them, in the order of their coming."""
+        self._remember_revoked()
+        rows = self._db.execute(
+            "SELECT digest, reviewer, envelope, revoked FROM reviews ORDER BY rowid"
+        ).fetchall()
+        return tuple(
+            StoredReview(row[0], hashlib.sha256(row[2]).digest(), self._verified(*row))
+            for row in rows
+        )
 
     def add(self, envelope: SignedEnvelope) -> SignedReview:
         """Take up a signed review; it replaces its signer's earlier one of the same bundle.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -20,24 +21,32 @@ from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.descriptor import PublishedTable
 from yumen_core.log import Act, LogAlarm, open_log
+from yumen_core.log.cosigning import Cosigning
+from yumen_core.log.enrolment import record_enrolment
 from yumen_core.log.entry import Value
 from yumen_core.policy import PolicyBundle, install_policies
 from yumen_core.securesum.parallel import EncryptionPool
 
+from yumen_node.activation import activate
 from yumen_node.approvals import Approvals
 from yumen_node.config import FILE_NAME, NodeConfig, load_config
 from yumen_node.datasets import Dataset, TableDeclaration, load_declaration
+from yumen_node.datasets.numbers import RowNumbers
 from yumen_node.execution import Execution
 from yumen_node.gate import Gate
 from yumen_node.keys import load_keys
 from yumen_node.ledger import Ledger
 from yumen_node.link import Link
 from yumen_node.local_work import LocalWork
+from yumen_node.noise import load_sampler
 from yumen_node.publication import Publication
 from yumen_node.released import ReleasedSets
+from yumen_node.review_record import note_reviews
 from yumen_node.state import NodeState
+from yumen_node.table_record import record_tables
 from yumen_node.training.probe import probe
 from yumen_node.training.trainer import Trainer
+from yumen_node.witness import Witness, load_witness_key
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,17 +95,26 @@ def open_datasets(config: NodeConfig) -> dict[str, Dataset]:
     for name in names:
         if names.count(name) > 1:
             raise StateError("table_declaration", f"expected one table `{name}`, got two")
-    return Dataset.open_all(declarations, threads=config.threads, memory_limit=config.memory_limit)
+    return Dataset.open_all(
+        declarations,
+        threads=config.threads,
+        memory_limit=config.memory_limit,
+        row_numbers=RowNumbers(config.state, config.secrets),
+    )
 
 
 def publish(declaration: TableDeclaration) -> PublishedTable:
     """What the federation sees of a declared table."""
+    privacy = declaration.privacy
     return PublishedTable(
         schema=declaration.schema(),
         meaning=declaration.meaning,
         grade=declaration.grade,
         threshold=declaration.disclosure.threshold,
         min_nodes=declaration.disclosure.min_nodes,
+        private_only=privacy is not None and privacy.required,
+        micro_rho=0 if privacy is None else privacy.micro_rho,
+        project_micro_rho=0 if privacy is None else privacy.project_micro_rho,
     )
 
 
@@ -142,6 +160,19 @@ class Node:
             config.log, member=membership.identity, secrets=config.secrets, clock=clock
         )
         log.on_failure = alarm.ring
+        try:
+            record_enrolment(log, membership, config.state)
+            activate(
+                policies,
+                membership=membership,
+                log=log,
+                log_folder=config.log,
+                state=config.state,
+                signers=config.policy_signers,
+            )
+        except StateError:
+            log.close()
+            raise
         self._datasets = datasets = open_datasets(config)
         self._state = state = NodeState(config.state)
         self._approvals = approvals = Approvals(config.state, membership)
@@ -160,13 +191,34 @@ class Node:
         )
         tables = {name: publish(item.declaration) for name, item in datasets.items()}
         self._ledger = ledger = Ledger(config.state, tables, log, membership.identity.uri)
-        self._released = released = ReleasedSets(config.state, membership.identity.uri)
+        try:
+            ledger.compare()
+        except StateError:
+            ledger.close()
+            log.close()
+            raise
+        if any(table.micro_rho for table in tables.values()):
+            load_sampler()
+        self._released = released = ReleasedSets(
+            config.state,
+            membership.identity.uri,
+            {name: item.version for name, item in datasets.items()},
+        )
+        witness_key = load_witness_key(config.secrets, membership.identity)
+        self._witness = witness = Witness(
+            membership,
+            witness_key,
+            log,
+            state=config.state,
+            evidence=config.log / "evidence",
+        )
         publication = Publication(
             membership,
             keys,
             tables,
             log.verifier_key,
             config.state / "descriptor.bin",
+            witness_key.verifier.text,
         )
         gate = Gate(
             membership=membership,
@@ -193,6 +245,7 @@ class Node:
             ledger=ledger,
             released=released,
         )
+        told = (config.state, approvals, log, membership.identity.uri)
         self._link = Link(
             address=config.coordinator,
             membership=membership,
@@ -201,8 +254,16 @@ class Node:
             execution=execution,
             log=log,
             retry_max_s=config.reconnect_max_s,
+            witness=witness,
+            cosigning=Cosigning(
+                log, membership.identity.uri, config.log, clock, needed=config.witnesses
+            ),
+            cosign_interval_s=config.cosign_interval_s,
+            note_reviews=partial(note_reviews, *told),
             on_connected=on_connected,
         )
+        record_tables(config.state, tables, log, membership.identity.uri)
+        note_reviews(*told)
         self._record_start(membership, policies, datasets, publication)
 
     def _record_start(
@@ -238,6 +299,7 @@ class Node:
             dataset.close()
         self._ledger.close()
         self._released.close()
+        self._witness.close()
         self._state.close()
         self._log.close()
 

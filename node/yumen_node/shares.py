@@ -20,12 +20,13 @@ from yumen_node.gate import AcceptedJob
 
 @dataclass(frozen=True)
 class Supports:
-    """What the shares say: `own` flags and the `totals` over all participants, both
+    """What the shares say: flags `by_node`, this node's `own` and the `totals` over all, each
     uint8[cells, flags], and the digest of all shares that the sum is bound to."""
 
     own: Flags
     totals: Flags
     digest: bytes
+    by_node: Mapping[str, Flags]
 
 
 def open_supports(
@@ -68,7 +69,7 @@ def open_supports(
         for node, share in shares.items()
     }
     totals: Flags = np.stack(list(flags.values())).sum(axis=0, dtype=np.uint8)
-    return Supports(own=flags[me], totals=totals, digest=support_digest(payloads))
+    return Supports(own=flags[me], totals=totals, digest=support_digest(payloads), by_node=flags)
 
 
 def _verified(

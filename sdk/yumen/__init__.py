@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from yumen_core import __version__
 from yumen_core.errors import CallError, Denied, PeerError, StateError, YumenError
 from yumen_core.policy.denial import Denial
+from yumen_core.privacy import DP
 
 from yumen.datasets import Datasets
 from yumen.federation import Federation, connect
@@ -30,6 +31,7 @@ from yumen.result import Exclusion, HeldBack, Result
 from yumen.statistics.methods import FederatedTable
 
 __all__ = [
+    "DP",
     "CallError",
     "CheckReport",
     "Datasets",

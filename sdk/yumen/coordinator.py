@@ -18,11 +18,15 @@ from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs import decision as decisions
 from yumen_core.jobs.book import DescriptorBook, SignedDescriptor
+from yumen_core.jobs.coordinator_descriptor import open_coordinator_descriptor
 from yumen_core.jobs.decision import Decision
+from yumen_core.log.proof import LogProof, verify_decision
 from yumen_core.rpc import chunks
 from yumen_core.rpc.channels import channel
 from yumen_core.rpc.faults import from_rpc_error
 from yumen_core.rpc.v1 import envelope_pb2, federation_pb2, federation_pb2_grpc, job_pb2
+
+from yumen.evidence import EvidenceBook
 
 CALL_TIMEOUT_S = 30.0
 
@@ -40,6 +44,13 @@ class CoordinatorClient:
                 f"got `{self.membership.identity.uri}`",
             )
         self._book = DescriptorBook(self.membership)
+        self._log_keys: dict[tuple[str, bytes], str] = {}
+        self._shown: dict[tuple[str, bytes], SignedEnvelope] = {}
+        self.coordinator_descriptor: SignedEnvelope | None = None
+        self.coordinator_decision: SignedEnvelope | None = None  # on the last job submitted
+        self.evidence = EvidenceBook()
+        self._coordinator_key = ""
+        self.coordinator_proof: LogProof | None = None  # of the decision on the last job submitted
         self._channel = channel(address, self.membership.tls())
         self._stub = federation_pb2_grpc.FederationStub(self._channel)
 
@@ -55,6 +66,7 @@ class CoordinatorClient:
         with self._faults():
             answer = self._stub.Catalogue(federation_pb2.CatalogueRequest(), timeout=CALL_TIMEOUT_S)
         self.membership.learn(answer.revocations)
+        self._pin(answer.descriptor)
         found: dict[Identity, tuple[SignedDescriptor, bool]] = {}
         for entry in answer.nodes:
             envelope = SignedEnvelope.from_proto(entry.descriptor)
@@ -69,7 +81,35 @@ class CoordinatorClient:
                     "descriptor", f"expected one entry for `{signed.descriptor.node.uri}`, got two"
                 )
             found[signed.descriptor.node] = (signed, entry.connected)
+            name = (signed.descriptor.node.uri, signed.digest)
+            self._log_keys[name] = signed.descriptor.log_key
+            self._shown[name] = envelope
         return [found[node] for node in sorted(found)]
+
+    def log_key(self, node: str, descriptor_digest: bytes) -> str:
+        """The key of a node's log in the descriptor with this digest, which the catalogue showed.
+        Raises `PeerError` (`log_proof`)."""
+        key = self._log_keys.get((node, descriptor_digest))
+        if key is None:
+            raise PeerError("log_proof", f"expected the descriptor of `{node}` that the job names")
+        return key
+
+    def descriptor(self, node: str, descriptor_digest: bytes) -> SignedEnvelope:
+        """The signed descriptor with this digest, which the catalogue showed. Raises `PeerError`
+        (`log_proof`)."""
+        self.log_key(node, descriptor_digest)
+        return self._shown[node, descriptor_digest]
+
+    def _pin(self, message: envelope_pb2.Envelope) -> None:
+        """The coordinator's log has one key for as long as this connection lasts."""
+        envelope = SignedEnvelope.from_proto(message)
+        key = open_coordinator_descriptor(envelope, self.membership).log_key
+        if self._coordinator_key not in ("", key):
+            raise PeerError(
+                "log_proof", "expected the coordinator's log key as before, got another"
+            )
+        self._coordinator_key = key
+        self.coordinator_descriptor = envelope
 
     def check(
         self, job: SignedEnvelope, *, timeout_s: float
@@ -85,13 +125,27 @@ class CoordinatorClient:
     def submit(
         self, job: SignedEnvelope, public_key: bytes, bundle: bytes = b""
     ) -> tuple[job_pb2.JobStatus, Decision]:
-        """Submit a signed job. The decision is the coordinator's, verified."""
+        """Submit a signed job. The decision is the coordinator's: verified, and proved to stand in
+        its log. Raises `PeerError` (`log_proof`)."""
+        if not self._coordinator_key:
+            self.catalogue()
         request = federation_pb2.SubmitRequest(
             job=job.to_proto(), public_key=public_key, bundle=bundle
         )
         with self._faults():
             answer = self._stub.Submit(request, timeout=CALL_TIMEOUT_S)
-        return answer.status, self.decision(answer.decision, role=Role.COORDINATOR)
+        decision = self.decision(answer.decision, role=Role.COORDINATOR)
+        self.coordinator_decision = SignedEnvelope.from_proto(answer.decision)
+        self.coordinator_proof = LogProof.from_proto(answer.proof)
+        verify_decision(
+            self.coordinator_proof,
+            self._coordinator_key,
+            job_id=decision.job_id,
+            spec_digest=decision.spec_digest,
+            accepted=decision.accepted,
+            index=decision.log_index,
+        )
+        return answer.status, decision
 
     def watch(self, job_id: str, *, timeout_s: float) -> Iterator[job_pb2.JobStatus]:
         """The job's status now and at every change, until it ends."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from yumen_core.errors import CallError
+from yumen_core.privacy import Privacy
 from yumen_core.training.models import ReadyModel
 from yumen_core.training.spec import Setting
 
@@ -20,12 +21,14 @@ from yumen.coordinator import CoordinatorClient
 from yumen.datasets import Datasets
 from yumen.jobs import Jobs, JobSummary
 from yumen.question import DEFAULT_LIFETIME_S
+from yumen.receipt import save_receipt
 from yumen.report import CheckReport
 from yumen.result import Result
 from yumen.session import Session, Terms
 from yumen.statements import answer, decide
 from yumen.statistics.federated import FederationSource
 from yumen.statistics.methods import FederatedTable
+from yumen.statistics.released import Released
 from yumen.training import TrainingResult, TrainingRun
 from yumen.training.course import OnReport
 from yumen.training.federated import (
@@ -35,6 +38,7 @@ from yumen.training.federated import (
     TrainingRequest,
     begin,
     by_name,
+    check_training,
     reopen,
     with_path,
 )
@@ -107,13 +111,19 @@ class Federation:
         purpose: str,
         nodes: Sequence[str] | None = None,
         min_nodes: int | None = None,
+        privacy: Privacy | None = None,
+        project: str = "",
     ) -> CheckReport:
         """Ask every node whether it would take part. No row is touched.
 
         Takes what `query` takes; where that asks two jobs, the first is put to the nodes. Raises
         `CallError` for a statement that is not supported.
         """
-        return decide(self._session, sql, Terms(purpose, nodes, min_nodes))
+        return decide(
+            self._session,
+            sql,
+            Terms(purpose, nodes, min_nodes, privacy=privacy, project=project),
+        )
 
     def query(
         self,
@@ -123,6 +133,8 @@ class Federation:
         nodes: Sequence[str] | None = None,
         min_nodes: int | None = None,
         timeout_s: float = DEFAULT_LIFETIME_S,
+        privacy: Privacy | None = None,
+        project: str = "",
     ) -> Result:
         """Ask the nodes for an aggregate; only the released totals come back.
 
@@ -138,12 +150,17 @@ class Federation:
         without a declared domain takes two jobs: the first finds the values that have rows enough
         at enough nodes, the second asks by these; the result's notes name the first.
 
+        With `privacy=yumen.DP(epsilon=...)` every value carries noise, and the result its error
+        bars; `project` says whose privacy budget pays, by default the purpose's. One table, its
+        declared groups, and sums of bounded values can be asked so.
+
         Raises `CallError` for a statement that is not supported, `Denied` with every denial where
         policy refuses, `PeerError` where nodes are missing or lost, the job's time is over, or the
         sum was tampered with.
         """
         check_timeout(timeout_s)
-        return answer(self._session, sql, Terms(purpose, nodes, min_nodes, timeout_s))
+        terms = Terms(purpose, nodes, min_nodes, timeout_s, privacy, project)
+        return answer(self._session, sql, terms)
 
     def table(
         self,
@@ -153,6 +170,8 @@ class Federation:
         nodes: Sequence[str] | None = None,
         min_nodes: int | None = None,
         timeout_s: float = DEFAULT_LIFETIME_S,
+        privacy: Privacy | None = None,
+        project: str = "",
     ) -> FederatedTable:
         """A table to compute statistics over: `fed.table("heart", purpose="research").ols(...)`.
 
@@ -163,7 +182,7 @@ class Federation:
         """
         check_timeout(timeout_s)
         check_terms(purpose, min_nodes)
-        terms = Terms(purpose, nodes, min_nodes, timeout_s)
+        terms = Terms(purpose, nodes, min_nodes, timeout_s, privacy, project)
         return FederatedTable(FederationSource(self._session, name, terms))
 
     def train(
@@ -183,6 +202,8 @@ class Federation:
         evaluate_fn: Any = None,
         metrics: Sequence[str] | None = None,
         clip_norm: float | None = None,
+        privacy: Privacy | None = None,
+        project: str = "",
         nodes: Sequence[str] | None = None,
         min_nodes: int | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -204,6 +225,9 @@ class Federation:
             suite: "stream" (one-time pads, for large models) or "bfv".
             initial: the first weights by name; of a ready model drawn from its seed.
             clip_norm: the L2 norm to which each node clips its change of a round.
+            privacy: what the training may cost in differential privacy at each node, in all; of a
+                ready model. Each row's gradient is then clipped to the model's `max_grad_norm`.
+            project: whose privacy budget pays; by default the purpose's.
             metrics: names of the metrics that nodes may tell; by default those of the model, or
                 the texts of the project's code.
             nodes, min_nodes: as `query`; with `min_nodes` a training goes on without lost nodes.
@@ -218,6 +242,25 @@ class Federation:
         asked = _training_request(locals())
         work, _ = self._with_strategy(asked, strategy, initial, evaluate_fn, folder)
         return work(None, None)
+
+    def check_training(
+        self,
+        model_or_app: ReadyModel | str | os.PathLike[str],
+        strategy: Strategy | None = None,
+        *,
+        initial: Mapping[str, Any] | None = None,
+        **asked: Any,
+    ) -> CheckReport:
+        """Ask every node whether it would take part in a training. No row is touched.
+
+        Takes what `train` takes; without the strategy it counts on one that evaluates. `initial`
+        says which arrays would leave. For a statistic ask `fed.table(...).check("logit", ...)`.
+        """
+        given = inspect.signature(self.train).bind(model_or_app, strategy, initial=initial, **asked)
+        given.apply_defaults()
+        request = _training_request(given.arguments)
+        weights = _first_weights(request, by_name(initial))
+        return check_training(self._session, request, weights, strategy)
 
     def start_training(
         self, model_or_app: ReadyModel | str | os.PathLike[str], strategy: Strategy, **asked: Any
@@ -304,6 +347,25 @@ class Federation:
         """Your jobs at this coordinator, newest first."""
         return Jobs(JobSummary.from_status(status) for status in self._session.client.jobs(limit))
 
+    def save_receipt(
+        self,
+        result: Result | Released | TrainingResult,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a receipt for `result` to `path` and give the path.
+
+        It holds what you and others signed of its jobs and the proofs that every party logged its
+        decision, and is signed by you; `yumen receipt verify` needs nothing else but the federation
+        authority's certificate. It holds the digest of the result, not the result. The evidence is
+        kept with this connection: ask it before it is closed, not many hundred jobs later.
+
+        Raises `CallError` (`argument`) for a result of another connection, or where a file is there
+        and `overwrite` is not set; `StateError` where it cannot be written.
+        """
+        return save_receipt(self._session.client, result, path, overwrite=overwrite)
+
     def cancel(self, job_id: str) -> JobSummary:
         """Cancel one of your jobs; an ended job stays as it is.
 
@@ -318,7 +380,14 @@ def _training_request(given: Mapping[str, Any]) -> TrainingRequest:
     check_terms(given["purpose"], given["min_nodes"])
     check_timeout(given["timeout_s"])
     asked = TrainingRequest(
-        terms=Terms(given["purpose"], given["nodes"], given["min_nodes"], given["timeout_s"]),
+        terms=Terms(
+            given["purpose"],
+            given["nodes"],
+            given["min_nodes"],
+            given["timeout_s"],
+            given.get("privacy"),
+            given.get("project", ""),
+        ),
         table=given["table"],
         columns=given["columns"],
         where=given["where"],

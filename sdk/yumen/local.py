@@ -37,7 +37,18 @@ PURPOSES = ("research", "public-health", "quality-improvement", "testing")
 DEFAULT_POLICY = Path(__file__).with_name("local_policy.cedar")
 MAX_SCHEMA_BYTES = 4 << 20
 _QUESTIONS = frozenset(
-    {"cancel", "check", "datasets", "jobs", "query", "resume", "run", "start_training", "table"}
+    {
+        "cancel",
+        "check",
+        "check_training",
+        "datasets",
+        "jobs",
+        "query",
+        "resume",
+        "run",
+        "start_training",
+        "table",
+    }
     | {"train"}
 )
 
@@ -50,6 +61,7 @@ def local_federation(
     policies: Policies = None,
     purposes: Sequence[str] = PURPOSES,
     approve: Sequence[str | os.PathLike[str]] = (),
+    privacy: Mapping[str, object] | None = None,
     timeout_s: float = 60.0,
     on_step: Callable[[str], None] | None = None,
 ) -> LocalFederation:
@@ -71,6 +83,8 @@ def local_federation(
             federation ask for any of `purposes`. The built-in forbids always hold.
         purposes: the registered purposes.
         approve: folders of Flower projects whose code every node approves, as it stands now.
+        privacy: what every node keeps as the privacy budget of its table, as in a declaration:
+            `{"epsilon": 10, "project_epsilon": 3}`. None keeps none, and gives no noise.
         timeout_s: how long the start may take, in seconds.
         on_step: hears, in words, of each party that is ready; a terminal shows it in any case.
 
@@ -91,6 +105,8 @@ def local_federation(
     _check_nodes(tables)
     by_node = _policies_by_node(tables, policies)
     declaration = _declaration(tables, table, schema)
+    if privacy is not None:
+        declaration["privacy"] = dict(privacy)
     projects = _projects(approve)
     if not purposes:
         raise CallError("argument", "expected at least one purpose, got none")

@@ -11,6 +11,7 @@ from yumen_core.identity.names import Identity
 from yumen_core.identity.sealing import seal
 from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.job_id import new_job_id
+from yumen_core.jobs.runs import runs_of_query
 from yumen_core.jobs.spec import (
     MIN_PARTICIPANTS,
     JobSpec,
@@ -18,6 +19,8 @@ from yumen_core.jobs.spec import (
     Participant,
     secret_info,
 )
+from yumen_core.privacy import Privacy
+from yumen_core.privacy.sensitivity import refuse_statistic
 from yumen_core.secret import Secret
 from yumen_core.securesum.suite import Suite, join_secret
 from yumen_core.sql import Plan, RowsPlan, TableSchema, parse, parse_columns, parse_rows
@@ -44,6 +47,8 @@ class Asked:
     statistic: Statistic | None = None
     training: TrainingSpec | None = None
     suite: Suite = Suite.BFV
+    privacy: Privacy | None = None
+    project: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def ask(
     statistic: Statistic | None = None,
     training: TrainingSpec | None = None,
     suite: Suite = Suite.BFV,
+    privacy: Privacy | None = None,
+    project: str = "",
 ) -> Asked:
     """Read `sql`, the statement of a query or of the rows of a statistic or a training, against the
     catalogue and choose the nodes.
@@ -84,7 +91,23 @@ def ask(
     tables = (plan.table, *plan.joined)
     chosen, schemas, needed = choose(tables, catalogue, nodes=nodes, min_nodes=min_nodes)
     plan = read(sql, schemas)
-    return Asked(sql, purpose, plan, schemas, chosen, needed, statistic, training, suite)
+    if privacy is not None and statistic is not None:
+        raise refuse_statistic(statistic.rounds[0].kind)
+    if privacy is not None and isinstance(plan, Plan):
+        runs_of_query(plan, privacy)
+    return Asked(
+        sql,
+        purpose,
+        plan,
+        schemas,
+        chosen,
+        needed,
+        statistic,
+        training,
+        suite,
+        privacy,
+        project,
+    )
 
 
 def choose(
@@ -169,6 +192,8 @@ def prepare(
         statistic=asked.statistic,
         training=asked.training,
         suite=asked.suite,
+        privacy=asked.privacy,
+        project=asked.project,
     )
     return PreparedJob(spec, secret, pad_keys)
 

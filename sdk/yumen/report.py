@@ -7,19 +7,24 @@ from dataclasses import dataclass
 
 from yumen_core.errors import Denied, PeerError
 from yumen_core.identity.names import Identity, Role
+from yumen_core.jobs.decision import BudgetLeft
 from yumen_core.policy.denial import Denial
+from yumen_core.privacy import Privacy, epsilon_of
 
 from yumen.display import Grid, counted, html, plain, short_name, shortened
+from yumen.preview import Preview, bytes_text
 from yumen.result import Exclusion
 
 
 @dataclass(frozen=True)
 class NodeDecision:
-    """One party's signed word. `node` is its SPIFFE id; a coordinator's word counts as a veto."""
+    """One party's signed word. `node` is its SPIFFE id; a coordinator's word counts as a veto.
+    `budgets` is what is left at a node of the budgets that the job would draw on."""
 
     node: str
     accepted: bool
     denials: tuple[Denial, ...] = ()
+    budgets: tuple[BudgetLeft, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,6 +32,8 @@ class CheckReport:
     """The decisions on a job that was not run.
 
     `nodes_needed` is how many nodes must accept; `excluded` are the nodes that gave no decision.
+    `preview` is what would leave and how much is sent; `privacy` what the job would cost at each
+    node, None where its sums are exact.
     """
 
     decisions: tuple[NodeDecision, ...]
@@ -34,6 +41,8 @@ class CheckReport:
     sql: str
     purpose: str
     nodes_needed: int
+    preview: Preview | None = None
+    privacy: Privacy | None = None
 
     @property
     def allowed(self) -> bool:
@@ -76,14 +85,46 @@ class CheckReport:
         ]
         rows += [(party_name(e.node), f"no answer: {shortened(e.reason)}") for e in self.excluded]
         notes = [line for denial in self.denials for line in ("", *denial_lines(denial))]
+        notes += ["", *self._foreseen()] if self.preview is not None else []
         return plain(self._grid(("party", "decision"), rows, notes))
 
     def _repr_html_(self) -> str:
         headers = ("party", "decision", "reason", "would pass", "what to do")
-        return html(self._grid(headers, list(self._rows()), []))
+        return html(self._grid(headers, list(self._rows()), list(self._foreseen())))
 
     def _accepting(self) -> list[str]:
         return [d.node for d in self.decisions if d.accepted and not _is_coordinator(d.node)]
+
+    def _foreseen(self) -> Iterator[str]:
+        """What would leave, what that costs, and what is sent."""
+        if self.preview is None:
+            return
+        noise = "" if self.privacy is None else ", each sum with noise"
+        yield f"what would leave the nodes{noise}:"
+        for line in self.preview.leaves:
+            yield "  " + (line if self.privacy is None else _with_noise(line))
+        yield from self._costs()
+        sent, nodes = self.preview.node_bytes, self.preview.nodes
+        yield (
+            f"sent: {counted(self.preview.rounds, 'secure sum')} at most, "
+            f"{bytes_text(sent)} of ciphertext from each node, "
+            f"{bytes_text(self.preview.total_bytes)} from {counted(nodes, 'node')}"
+        )
+
+    def _costs(self) -> Iterator[str]:
+        if self.privacy is None:
+            yield "privacy budget: no cost, as no noise is asked for"
+        else:
+            cost = _cost(self.privacy.micro_rho, self.privacy.delta)
+            yield f"privacy budget: {cost} at each node"
+        delta = {} if self.privacy is None else {"delta": self.privacy.delta}
+        for decision in self.decisions:
+            for left in decision.budgets:
+                yield (
+                    f"  left at {party_name(decision.node)} before it: "
+                    f"{_cost(left.micro_rho, **delta)} of the table {left.table}, "
+                    f"{_cost(left.project_micro_rho, **delta)} of the project {left.project}"
+                )
 
     def _grid(
         self, headers: Sequence[str], rows: Sequence[tuple[str, ...]], notes: Sequence[str]
@@ -131,6 +172,20 @@ def _would_pass(denial: Denial) -> str:
     if not denial.subject or denial.allowed.startswith(f"{denial.subject} "):
         return denial.allowed
     return f"{denial.subject} {denial.allowed}"
+
+
+def _with_noise(line: str) -> str:
+    """A line of a preview, where no sum is exact and no group is held back."""
+    if line.startswith("how many nodes stand behind each value"):
+        return "how many nodes take part; no group is held back, as noise protects each row"
+    return line.replace(", exact", "")
+
+
+def _cost(micro_rho: int, delta: str = "1e-6") -> str:
+    """A budget as people think of it: an epsilon, and the rho that adds up."""
+    if micro_rho == 0:
+        return "nothing"
+    return f"epsilon {epsilon_of(micro_rho, delta):.3g} (rho {micro_rho / 1e6:g})"
 
 
 def party_name(uri: str) -> str:

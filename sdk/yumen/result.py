@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from yumen_core.errors import CallError
+from yumen_core.privacy import Privacy
 
 from yumen.display import (
     Grid,
@@ -54,7 +55,8 @@ class Result:
     `ciphertexts` are what the coordinator saw; `elapsed_s` is the time from the call to the
     decrypted answer. `measure_nodes`, where given, has the shape of `table` and holds the number
     of nodes behind each value (0 = held back). `notes` say what else a reader should know, such
-    as which values are lower bounds.
+    as which values are lower bounds. `errors`, of an answer with noise for `privacy`, has half the
+    width of the 95% interval of each value.
 
     Raises `CallError` where the two tables differ in shape.
 
@@ -79,6 +81,8 @@ class Result:
         elapsed_s: float = 0.0,
         measure_nodes: pa.Table | None = None,
         notes: tuple[str, ...] = (),
+        errors: pa.Table | None = None,
+        privacy: Privacy | None = None,
     ) -> None:
         if measure_nodes is not None and (
             measure_nodes.num_rows != table.num_rows
@@ -102,6 +106,8 @@ class Result:
         self.elapsed_s = elapsed_s
         self.measure_nodes = measure_nodes
         self.notes = notes
+        self.errors = errors
+        self.privacy = privacy
 
     @property
     def columns(self) -> list[str]:
@@ -167,6 +173,11 @@ class Result:
             texts = [format_value(v) for v in values]
         counts = self._counts(name)
         marks = [f" [{count}]" if count else "" for count in self._fewer(name)]
+        if self.errors is not None and name in self.errors.column_names:
+            errors = self.errors[name].to_pylist()
+            for row, error in enumerate(errors):
+                if values[row] is not None and (error is not None or _is_measured(errors)):
+                    texts[row] += f" ± {'?' if error is None else f'{error:.3g}'}"
         width = max((len(mark) for mark in marks), default=0)
         numeric = _is_numeric(column.type)
         shown = []
@@ -205,6 +216,11 @@ class Result:
                 "with too few rows in its group"
             )
         yield from self._held_back_notes()
+        if self.privacy is not None:
+            yield (
+                f"noise added: epsilon {self.privacy.epsilon:.4g} at delta {self.privacy.delta}, "
+                f"{self.privacy.micro_rho:,} millionths of rho at each node; ± is 95%"
+            )
         yield from self.notes
         yield (
             f"{counted(len(self), 'row')}, {self.elapsed_s:.2f} s, purpose {self.purpose}, "
@@ -232,6 +248,10 @@ class Result:
     def ciphertext_note(self) -> str:
         """What the coordinator saw, in words."""
         return f"{counted(self.ciphertexts, 'ciphertext')} of {format_bytes(self.ciphertext_bytes)}"
+
+
+def _is_measured(errors: list[float | None]) -> bool:
+    return any(error is not None for error in errors)
 
 
 def _is_numeric(kind: pa.DataType) -> bool:

@@ -10,6 +10,8 @@ from yumen_core.errors import CallError
 from yumen_core.jobs.answer import AnswerShape
 from yumen_core.jobs.machine import State
 from yumen_core.jobs.rounds import sum_binding
+from yumen_core.jobs.runs import runs_of_query
+from yumen_core.privacy import Privacy
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum.contribution import open_sum
 from yumen_core.securesum.suite import Suite
@@ -21,6 +23,7 @@ from yumen._arguments import check_question
 from yumen.coordinator import CoordinatorClient
 from yumen.jobs import state_of
 from yumen.keys import RequesterKeys
+from yumen.preview import preview
 from yumen.question import DEFAULT_LIFETIME_S, Asked, ask, prepare
 from yumen.report import CheckReport, NodeDecision
 from yumen.result import HeldBack, Result
@@ -35,6 +38,16 @@ class Terms:
     nodes: Sequence[str] | None = None
     min_nodes: int | None = None
     timeout_s: float = DEFAULT_LIFETIME_S
+    privacy: Privacy | None = None
+    project: str = ""
+
+    def __post_init__(self) -> None:
+        if self.privacy is not None and not isinstance(self.privacy, Privacy):
+            raise CallError(
+                "argument",
+                f"expected a privacy cost, got `{str(self.privacy)[:40]}`",
+                remedy="give privacy=yumen.DP(epsilon=1.0)",
+            )
 
 
 class Session:
@@ -81,20 +94,27 @@ class Session:
             statistic=statistic,
             training=training,
             suite=suite,
+            privacy=terms.privacy,
+            project=terms.project,
         )
 
     def check(self, asked: Asked) -> CheckReport:
         """Put `asked` to every party as a dry run."""
+        foreseen = preview(asked)
         me = self.client.membership
         prepared = prepare(asked, me.identity, clock=me.clock, dry_run=True)
         job = Submission(self.client, prepared, None)
         decisions, excluded = job.check()
         return CheckReport(
-            decisions=tuple(NodeDecision(d.decider, d.accepted, d.denials) for d in decisions),
+            decisions=tuple(
+                NodeDecision(d.decider, d.accepted, d.denials, d.budgets) for d in decisions
+            ),
             excluded=tuple(excluded),
             sql=asked.sql,
             purpose=asked.purpose,
             nodes_needed=asked.min_nodes,
+            preview=foreseen,
+            privacy=prepared.spec.privacy,
         )
 
     def prepared(self, asked: Asked, timeout_s: float, bundle: bytes = b"") -> Submission:
@@ -132,7 +152,8 @@ class Session:
         assert isinstance(asked.plan, Plan)
         assert job.keypair is not None
         participants = job.participants(outcome)
-        answer = AnswerShape.of_plan(asked.plan)
+        answer = runs_of_query(asked.plan, asked.privacy).first.answer
+        assert isinstance(answer, AnswerShape)
         with self.keys.judging():
             sums = open_sum(
                 total,
@@ -143,7 +164,13 @@ class Session:
                 contributions=len(participants),
             )
         totals = answer.decode(sums, len(participants))
-        released = finish(asked.plan, totals.nodes, totals.values)
+        noises = () if answer.noise is None else answer.noise.noises
+        released = finish(
+            asked.plan,
+            totals.nodes,
+            totals.values,
+            [noise.deviation(len(participants)) for noise in noises],
+        )
         return Result(
             released.table,
             job_id=job.job_id,
@@ -160,4 +187,6 @@ class Session:
             ciphertexts=outcome.ciphertexts,
             elapsed_s=time.monotonic() - started,
             measure_nodes=released.nodes,
+            errors=released.errors,
+            privacy=asked.privacy,
         )

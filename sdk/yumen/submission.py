@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from yumen_core.audit.receipt import JobEvidence, Out, Said
 from yumen_core.errors import CATALOGUE, Denied, PeerError
-from yumen_core.identity.envelope import PayloadType
+from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.names import Role
 from yumen_core.jobs.decision import Decision, denial_from_proto
 from yumen_core.jobs.machine import State
 from yumen_core.jobs.spec import MIN_PARTICIPANTS, JobSpec, spec_digest
+from yumen_core.log.proof import LogProof, verify_decision
 from yumen_core.rpc.v1 import envelope_pb2, job_pb2
 from yumen_core.securesum.bfv import BfvKeyPair
 
@@ -54,6 +56,10 @@ class Submission:
         self.digest = spec_digest(self.payload)
         self._client = client
         self._bundle = bundle
+        self.proofs: dict[str, LogProof] = {}
+        self.coordinator_proof: LogProof | None = None
+        self._signed: SignedEnvelope | None = None
+        self._coordinator: tuple[SignedEnvelope, SignedEnvelope] | None = None
 
     @property
     def job_id(self) -> str:
@@ -73,6 +79,11 @@ class Submission:
         key = b"" if self.keypair is None else self.keypair.public.to_bytes()
         status, decision = self._client.submit(envelope, key, self._bundle)
         self._check_decision(decision)
+        self._signed = envelope
+        self.coordinator_proof = self._client.coordinator_proof
+        described, word = self._client.coordinator_descriptor, self._client.coordinator_decision
+        if described is not None and word is not None:
+            self._coordinator = (described, word)
         if not decision.accepted:
             raise Denied(refusal(self.job.spec, [decision]), decision.denials)
         return status
@@ -125,7 +136,7 @@ class Submission:
         status = outcome.status
         refused = [d for d in self.decisions(outcome.decisions) if not d.accepted]
         state = state_of(status)
-        if state is State.DENIED and refused:
+        if state in (State.DENIED, State.BUDGET_EXHAUSTED) and refused:
             return Denied(refusal(self.job.spec, refused), [x for d in refused for x in d.denials])
         if state is State.DENIED:
             denials = [denial_from_proto(d) for d in status.denials]
@@ -148,7 +159,10 @@ class Submission:
 
     def participants(self, outcome: job_pb2.Outcome | job_pb2.RunOutcome) -> tuple[str, ...]:
         """Who took part: 1. nodes that the job names, at least its minimum; 2. each of them signed
-        an acceptance of this very job. Raises `PeerError` (`round`)."""
+        an acceptance of this very job; 3. the acceptance stands in the node's log, under the key in
+        the descriptor that the job names. Raises `PeerError` (`round`, `log_proof`).
+
+        The proofs are checked once a job, and kept in `proofs`."""
         participants = tuple(outcome.participants)
         spec = self.job.spec
         if sorted(set(participants) & set(spec.nodes)) != list(participants):
@@ -157,10 +171,67 @@ class Submission:
             raise PeerError(
                 "round", f"expected {spec.min_nodes} participants, got {len(participants)}"
             )
-        accepted = {d.decider for d in self.decisions(outcome.decisions) if d.accepted}
-        if not set(participants) <= accepted:
+        accepted = {d.decider: d for d in self.decisions(outcome.decisions) if d.accepted}
+        if not set(participants) <= set(accepted):
             raise PeerError("round", "expected a signed acceptance of every participant, got fewer")
+        sent = {entry.node: entry.proof for entry in outcome.proofs}
+        for node in participants:
+            if node not in self.proofs:
+                self.proofs[node] = self._proved(accepted[node], sent.get(node))
+        self._keep_evidence(outcome)
         return participants
+
+    def _keep_evidence(self, outcome: job_pb2.Outcome | job_pb2.RunOutcome) -> None:
+        """What others signed of this job, for a receipt."""
+        if self._signed is None or self._coordinator is None or self.coordinator_proof is None:
+            return
+        described, word = self._coordinator
+        pinned = {p.node.uri: p.descriptor_digest for p in self.job.spec.participants}
+        signed = {}
+        for message in outcome.decisions:
+            envelope = SignedEnvelope.from_proto(message)
+            signed[job_pb2.Decision.FromString(envelope.payload).decider] = envelope
+        lost = outcome.lost if isinstance(outcome, job_pb2.RunOutcome) else ()
+        reasons = {out.node: out.reason for out in (*outcome.excluded, *lost)}
+        taking_part = set(outcome.participants)
+        self._client.evidence.keep(
+            self.job_id,
+            JobEvidence(
+                job=self._signed,
+                coordinator_descriptor=described,
+                coordinator=Said(word, self.coordinator_proof),
+                descriptors={
+                    node: self._client.descriptor(node, digest) for node, digest in pinned.items()
+                },
+                participants={
+                    node: Said(signed[node], self.proofs[node]) for node in sorted(taking_part)
+                },
+                excluded={
+                    node: Out(reasons.get(node, ""), signed.get(node))
+                    for node in sorted(pinned.keys() - taking_part)
+                },
+            ),
+        )
+
+    def _proved(self, decision: Decision, sent: job_pb2.LogProof | None) -> LogProof:
+        """Step 3 for one participant."""
+        if sent is None:
+            raise PeerError(
+                "log_proof",
+                f"expected the proof that the decision of `{decision.decider}` is logged, got none",
+                node=decision.decider,
+            )
+        pinned = {p.node.uri: p.descriptor_digest for p in self.job.spec.participants}
+        proof = LogProof.from_proto(sent)
+        verify_decision(
+            proof,
+            self._client.log_key(decision.decider, pinned[decision.decider]),
+            job_id=decision.job_id,
+            spec_digest=decision.spec_digest,
+            accepted=True,
+            index=decision.log_index,
+        )
+        return proof
 
     def _check_decision(self, decision: Decision) -> None:
         """A decision is on this job, by a party that the job concerns. Raises `PeerError`."""

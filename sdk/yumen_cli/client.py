@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from yumen_core.errors import CallError
+from yumen_core.privacy import Privacy
+from yumen_core.privacy.budget import DEFAULT_DELTA
 
 from yumen_cli import client_settings
 from yumen_cli.options import (
@@ -28,6 +30,14 @@ if TYPE_CHECKING:
     from yumen import Federation
 
 EXIT_DENIED = 3
+Epsilon = Annotated[
+    float | None,
+    typer.Option("--epsilon", help="Ask with noise that costs this much.", show_default=False),
+]
+Delta = Annotated[str, typer.Option("--delta", help="The delta of --epsilon, a power of ten.")]
+Project = Annotated[
+    str, typer.Option("--project", help="Whose privacy budget pays; the purpose's if left out.")
+]
 
 
 @contextmanager
@@ -67,6 +77,9 @@ def check(
     purpose: Purpose,
     nodes: Nodes = None,
     min_nodes: MinNodes = None,
+    epsilon: Epsilon = None,
+    delta: Delta = DEFAULT_DELTA,
+    project: Project = "",
     identity: IdentityFolder = None,
     coordinator: Coordinator = None,
     as_json: AsJson = False,
@@ -76,7 +89,14 @@ def check(
 
     statement, chosen = read_statement(sql), node_list(nodes)
     with open_federation(identity, coordinator) as federation:
-        report = federation.check(statement, purpose=purpose, nodes=chosen, min_nodes=min_nodes)
+        report = federation.check(
+            statement,
+            purpose=purpose,
+            nodes=chosen,
+            min_nodes=min_nodes,
+            privacy=None if epsilon is None else Privacy.of_epsilon(epsilon, delta),
+            project=project,
+        )
     if as_json:
         emit(documents.check(report))
     else:
@@ -93,6 +113,9 @@ def query(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print the rows as CSV; remarks go to stderr.")
     ] = False,
+    epsilon: Epsilon = None,
+    delta: Delta = DEFAULT_DELTA,
+    project: Project = "",
     identity: IdentityFolder = None,
     coordinator: Coordinator = None,
     as_json: AsJson = False,
@@ -104,7 +127,14 @@ def query(
         raise CallError("argument", "expected one of --csv and --json, got both")
     statement, chosen = read_statement(sql), node_list(nodes)
     with open_federation(identity, coordinator) as federation:
-        result = federation.query(statement, purpose=purpose, nodes=chosen, min_nodes=min_nodes)
+        result = federation.query(
+            statement,
+            purpose=purpose,
+            nodes=chosen,
+            min_nodes=min_nodes,
+            privacy=None if epsilon is None else Privacy.of_epsilon(epsilon, delta),
+            project=project,
+        )
     if as_json:
         emit(documents.result(result))
     elif as_csv:

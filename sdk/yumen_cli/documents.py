@@ -14,6 +14,7 @@ from yumen_cli.terminal import aligned
 if TYPE_CHECKING:
     from yumen.datasets import Dataset, Datasets
     from yumen.jobs import Jobs, JobSummary
+    from yumen.preview import Preview
     from yumen.report import CheckReport
     from yumen.result import Result
     from yumen_core.sql.schema import Column
@@ -36,10 +37,30 @@ def check(report: CheckReport) -> dict[str, object]:
                 "party": decision.node,
                 "accepted": decision.accepted,
                 "denials": [denial.to_json() for denial in decision.denials],
+                "budgets": [
+                    {
+                        "table": left.table,
+                        "project": left.project,
+                        "micro_rho": left.micro_rho,
+                        "project_micro_rho": left.project_micro_rho,
+                    }
+                    for left in decision.budgets
+                ],
             }
             for decision in report.decisions
         ],
         "excluded": [{"node": one.node, "reason": one.reason} for one in report.excluded],
+        "cost_micro_rho": None if report.privacy is None else report.privacy.micro_rho,
+        **({} if report.preview is None else _foreseen(report.preview)),
+    }
+
+
+def _foreseen(found: Preview) -> dict[str, object]:
+    return {
+        "leaves": list(found.leaves),
+        "secure_sums_at_most": found.rounds,
+        "ciphertext_bytes_each_node": found.node_bytes,
+        "ciphertext_bytes_total": found.total_bytes,
     }
 
 

@@ -24,7 +24,7 @@ EXIT_BROKEN_PIPE = 141
 
 EXIT_CODES: tuple[tuple[int, str], ...] = (
     (0, "done"),
-    (EXIT_NOT_HELD, "a check of `yumen demo` did not hold"),
+    (EXIT_NOT_HELD, "a check of `yumen demo` or a case of `yumen policy test` did not hold"),
     (2, "wrong call, statement, configuration or policy file"),
     (3, "refused by a policy or by the gate"),
     (4, "not authentic: certificate, signature, token, replay, ciphertext"),

@@ -15,7 +15,19 @@ import click
 import typer
 from yumen_core.errors import YumenError
 
-from yumen_cli import authority, client, coordinator, demo_command, failures, log, node, user
+from yumen_cli import (
+    audit,
+    authority,
+    client,
+    coordinator,
+    demo_command,
+    failures,
+    log,
+    node,
+    policy,
+    receipt,
+    user,
+)
 from yumen_cli import run as training
 from yumen_cli.plain import group
 from yumen_cli.terminal import say
@@ -54,6 +66,9 @@ app.add_typer(coordinator.app, name="coordinator")
 app.add_typer(node.app, name="node")
 app.add_typer(user.app, name="user")
 app.add_typer(log.app, name="log")
+app.add_typer(audit.app, name="audit")
+app.add_typer(policy.app, name="policy")
+app.add_typer(receipt.app, name="receipt")
 
 
 def main(argv: Sequence[str]) -> int:

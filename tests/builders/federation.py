@@ -24,7 +24,7 @@ from yumen_core.identity.certificates import parse_certificate
 from yumen_core.identity.envelope import PayloadType
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.store import IdentityStore
-from yumen_core.jobs.admission import SignedDescriptor
+from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.descriptor import NodeDescriptor, PublishedTable, descriptor_digest
 from yumen_core.jobs.job_id import new_job_id
 from yumen_core.jobs.spec import JobSpec, Participant, secret_info

@@ -119,7 +119,11 @@ class HandNode:
         self._approvals = Approvals(config.state, self.membership)
         tables = {name: publish(held.declaration) for name, held in self._datasets.items()}
         ledger = Ledger(config.state, tables, self._log, self.uri)
-        released = ReleasedSets(config.state, self.uri)
+        released = ReleasedSets(
+            config.state,
+            self.uri,
+            {name: held.version for name, held in self._datasets.items()},
+        )
         self._gate = Gate(
             membership=self.membership,
             keys=keys,

@@ -60,6 +60,7 @@ class Live:
         *,
         hand: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
+        node_settings: Mapping[str, Any] | None = None,
         policies: Mapping[str, str] | None = None,
         programs: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
@@ -69,6 +70,7 @@ class Live:
         self.address = f"127.0.0.1:{free_port()}"
         self._nodes = dict(nodes)
         self._settings = dict(settings or {})
+        self._node_settings = dict(node_settings or {})
         self._policies = dict(policies or {})
         self._programs = dict(programs or {})
         self._children: dict[str, Child] = {}
@@ -201,7 +203,7 @@ class Live:
                 policies=[self._policy(name)],
                 purposes=purposes,
             )
-            self.configure(name, {"reconnect_max_s": 0.3})
+            self.configure(name, {"reconnect_max_s": 0.3, **self._node_settings})
         started = [
             self.spawn(name) for name in ("coordinator", *self._nodes) if name not in self.hand
         ]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pyroaring import BitMap
 from yumen_core.identity import SignedEnvelope
-from yumen_core.jobs.admission import SignedDescriptor
 from yumen_core.jobs.answer import AnswerShape, SumTotals
+from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.rounds import sum_binding, support_digest
 from yumen_core.policy import PolicyBundle
 from yumen_core.rpc.v1 import job_pb2, link_pb2
@@ -45,7 +46,11 @@ class Rows:
         path.write_bytes(repr(self.counts).encode())
         return sum(self.counts)
 
-    def cells(self, plan: Plan, *, timeout_s: float) -> LocalCells:
+    def row_sets(self, plan: object, *, timeout_s: float) -> dict[int, BitMap]:
+        women, men = self.counts
+        return {0: BitMap(range(women)), 1: BitMap(range(100_000, 100_000 + men))}
+
+    def cells(self, plan: Plan, *, timeout_s: float, private: bool = False) -> LocalCells:
         self.asked += 1
         supports = np.array(self.counts, dtype=np.int64).reshape(-1, 1)
         return LocalCells(supports, [[count, count * AGE] for count in self.counts])

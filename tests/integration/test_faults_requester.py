@@ -212,7 +212,7 @@ def _long_statement(message: job_pb2.JobSpec) -> None:
         (_set(purpose="x" * 201), "job_spec",
          "expected a purpose of 1 to 200 characters, got one of 201"),
         (_set(purpose="re\u202esearch"), "job_spec",
-         "expected a purpose and a table without control characters, got one"),
+         "expected a purpose, a project and a table without control characters, got one"),
         (_long_statement, "job_spec", "expected a statement of 1 to 20000 characters"),
         (_set(schema_digest=bytes(31)), "job_spec",
          "expected digests of 32 bytes, got another length"),

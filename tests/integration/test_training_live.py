@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yumen
 from builders.asker import Asker
 from builders.live import Live
 from builders.memory import occurs_in_files, occurs_in_memory
@@ -18,15 +19,17 @@ from builders.tables import declared, patients
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian
 from yumen import models
 from yumen.training.result import TrainingResult
-from yumen_core.errors import CallError, PeerError, YumenError
+from yumen_core.errors import CallError, Denied, PeerError, YumenError
 from yumen_core.identity import Role
 from yumen_core.jobs.machine import State
 from yumen_core.log import Act
+from yumen_core.privacy import Privacy
 from yumen_node.approvals import approve_folder
 
 APP = Path(__file__).parents[1] / "builders" / "probe_app"
 ROWS = {"a": (30, 40), "b": (30, 40), "c": (60, 20)}
 AT_C = 80
+BUDGET = {"epsilon": 20, "project_epsilon": 10}
 PERMIT = """
 @id("members")
 @reason_code("member")
@@ -40,7 +43,7 @@ when { principal.federation == "gansu.example" };
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     root = tmp_path_factory.mktemp("training")
     nodes = {
-        name: [declared(root / "given" / name, "heart", patients(*rows))]
+        name: [declared(root / "given" / name, "heart", patients(*rows), privacy=BUDGET)]
         for name, rows in ROWS.items()
     }
     policies = dict.fromkeys(("coordinator", *ROWS), PERMIT)
@@ -172,6 +175,85 @@ def test_what_resumes_goes_on(li: Asker) -> None:
     np.testing.assert_array_equal(resumed.arrays["values"], whole.arrays["values"])
     assert resumed.job_ids[0] == job
     assert len(resumed.job_ids) == 2
+
+
+SEX = models.logistic([models.Number("age", 45, 5)], "sex", classes=["m", "f"], learning_rate=1.0)
+
+
+def train_private(li: Asker, epsilon: float, **settings: object) -> TrainingResult:
+    asked = {"table": "heart", "purpose": "research", "rounds": 2, **settings}
+    strategy = asked.pop("strategy", None) or FedAvg()
+    return li.fed.train(SEX, strategy, privacy=yumen.DP(epsilon), **asked)  # type: ignore[arg-type]
+
+
+def charges(live: Live, name: str, job: str) -> list[tuple[object, object]]:
+    return [
+        (entry.detail["move"], entry.detail["micro_rho"])
+        for entry in live.entries(name)
+        if entry.act is Act.BUDGET and entry.subject.get("job") == job
+    ]
+
+
+class Stops(FedAvg):
+    """Ends the training between the last round's training and its evaluation."""
+
+    def configure_evaluate(self, server_round: int, *rest: object) -> object:  # type: ignore[override]
+        if server_round == 2:
+            raise RuntimeError("stopped here")
+        return super().configure_evaluate(server_round, *rest)  # type: ignore[arg-type]
+
+
+def test_a_private_training_pays_once_and_again_for_what_is_left(live: Live, li: Asker) -> None:
+    """The women are 50 and the men 40: the weight of the age is far above the noise."""
+    cost = yumen.DP(6).micro_rho
+    with pytest.raises(RuntimeError, match="stopped here"):
+        train_private(li, 6, strategy=Stops())
+    first = li.fed.jobs(limit=1)[0].job_id
+    for name in ROWS:
+        assert charges(live, name, first) == [("reserved", cost), ("spent", cost)]
+
+    result = li.fed.resume(first, strategy=FedAvg())
+    assert [report.replayed for report in result.reports] == [True] * 3 + [False]
+    assert result.job_ids[0] == first
+    for name in ROWS:
+        paid = [charges(live, name, job)[-1] for job in result.job_ids]
+        assert paid == [("spent", cost), ("spent", cost // 2)]
+    assert float(result.arrays["weight"].ravel()[0]) > 0.1
+    assert result.privacy == Privacy(cost + cost // 2)
+    said = f"noise added: epsilon 7.497 at delta 1e-6, {cost + cost // 2:,} millionths of rho"
+    assert said in repr(result)
+    assert "train_train_loss" not in result.metrics.columns
+    assert "evaluate_eval_acc" in result.metrics.columns
+
+    asked = {"table": "heart", "purpose": "research", "rounds": 2}
+    report = li.fed.check_training(SEX, FedAvg(), privacy=yumen.DP(8), **asked)
+    assert not report.allowed
+    with pytest.raises(Denied) as caught:
+        train_private(li, 8)
+    refusals = [d for d in caught.value.denials if d.reason_code == "budget_exhausted"]
+    assert len(refusals) == 3
+    most = float(refusals[0].remedy.removeprefix("ask with epsilon=").partition(",")[0])
+    assert 3 < most < 8
+    assert li.fed.check_training(SEX, FedAvg(), privacy=yumen.DP(most), **asked).allowed
+    assert not li.fed.check_training(SEX, privacy=yumen.DP(most + 0.01), **asked).allowed
+
+
+def test_code_of_a_requester_is_never_private(li: Asker) -> None:
+    before = li.fed.jobs(limit=1)[0].job_id
+    with pytest.raises(CallError) as caught:
+        li.fed.train(
+            APP,
+            FedAvg(),
+            table="heart",
+            columns=["sex"],
+            purpose="research",
+            rounds=1,
+            initial={"values": np.zeros(4, dtype=np.float32)},
+            privacy=yumen.DP(1),
+        )
+    assert caught.value.code == "training"
+    assert "no reader of code can show that it clips each row" in str(caught.value)
+    assert li.fed.jobs(limit=1)[0].job_id == before
 
 
 def test_a_strategy_that_needs_single_updates_asks_nothing(li: Asker) -> None:

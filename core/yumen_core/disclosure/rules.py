@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from yumen_core.disclosure.dominance import Dominance
 from yumen_core.errors import CallError
 
 Flags = npt.NDArray[np.uint8]
@@ -30,6 +31,8 @@ LOWEST_MIN_NODES = 3  # with two behind a cell, either could subtract its own sh
 class DisclosureRules:
     """One table's settings at one institution.
 
+    `dominance` are the rules for sums of magnitudes; `degrees_of_freedom` the fewest rows of this
+    node beyond a model's parameters, or events beyond those of a model of survival.
     `threshold` is the fewest rows behind a released support at this node, `min_nodes` the fewest
     nodes behind a released cell. Raises `CallError("argument")` for a threshold below 1 or fewer
     than LOWEST_MIN_NODES nodes.
@@ -37,6 +40,8 @@ class DisclosureRules:
 
     threshold: int = 10
     min_nodes: int = 3
+    dominance: tuple[Dominance, ...] = ()
+    degrees_of_freedom: int = 0
 
     @property
     def few(self) -> int:

@@ -78,6 +78,16 @@ class TrustAnchor:
         if uris != [federation_uri(federation)]:
             raise _bad(f"the authority's certificate is not that of federation `{federation}`")
 
+    @classmethod
+    def read(cls, authority_der: bytes) -> TrustAnchor:
+        """The anchor of whichever federation the certificate names. Raises `PeerError`
+        ("certificate")."""
+        try:
+            (uri,) = _uris(parse_certificate(authority_der))
+        except (x509.ExtensionNotFound, *BAD_STRUCTURE):
+            raise _bad("the authority's certificate names no federation") from None
+        return cls(authority_der, uri.removeprefix(federation_uri("")))
+
     @property
     def certificate(self) -> x509.Certificate:
         return self._certificate

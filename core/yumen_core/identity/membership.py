@@ -31,6 +31,11 @@ class Membership:
         return self._loaded.identity
 
     @property
+    def certificate(self) -> bytes:
+        """DER, as it stood at the start."""
+        return self._loaded.certificate_der
+
+    @property
     def anchor(self) -> TrustAnchor:
         return self._loaded.anchor
 

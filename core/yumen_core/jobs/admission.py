@@ -30,6 +30,7 @@ from yumen_core.jobs.runs import (
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.log.entry import Value
 from yumen_core.policy.denial import Denial
+from yumen_core.policy.facts import logged_facts
 from yumen_core.policy.request import GRADES, PolicyRequest
 from yumen_core.sql import Plan, RowsPlan, TableSchema, parse, parse_columns, parse_rows
 from yumen_core.training.spec import BundleCode
@@ -169,12 +170,12 @@ def question(spec: JobSpec, participants: Mapping[str, NodeDescriptor]) -> Quest
         )
     tables = published.pop(spec.table)
     if isinstance(plan, Plan):
-        return Question(plan, tables, runs_of_query(plan), joined=published)
+        return Question(plan, tables, runs_of_query(plan, spec.privacy), joined=published)
     if spec.training is not None:
         return Question(plan, tables, runs_of_training(spec))
     assert spec.statistic is not None
     rounds = statistic_rounds(spec.statistic, plan)
-    return Question(plan, tables, runs_of_statistic(rounds), rounds)
+    return Question(plan, tables, runs_of_statistic(rounds, spec.privacy), rounds)
 
 
 def _plan(spec: JobSpec, catalogue: Mapping[str, TableSchema]) -> Plan | RowsPlan:
@@ -360,11 +361,19 @@ def decision_subject(spec: JobSpec) -> dict[str, str]:
     return subject
 
 
-def decision_detail(sql: str, denials: tuple[Denial, ...], *, dry_run: bool) -> dict[str, Value]:
-    """What a decision's log entry says: the statement, and each denial as canonical JSON.
+def decision_detail(
+    sql: str,
+    denials: tuple[Denial, ...],
+    *,
+    dry_run: bool,
+    requests: Sequence[PolicyRequest] = (),
+) -> dict[str, Value]:
+    """What a decision's log entry says: the statement, each denial as canonical JSON, and the facts
+    that were put to the policies (`logged_facts`), enough to decide again.
 
-    Texts too long for an entry are cut; the digest of the job stands beside them.
+    Texts too long for an entry are cut, the facts never; the job's digest stands beside them.
     """
+    facts = logged_facts(requests)
     longest = specs.MAX_SQL_BYTES
     while True:
         detail: dict[str, Value] = {
@@ -372,6 +381,7 @@ def decision_detail(sql: str, denials: tuple[Denial, ...], *, dry_run: bool) -> 
             "accepted": not denials,
             "dry_run": dry_run,
             "denials": [_denial_text(denial, longest) for denial in denials[:MAX_LOGGED_DENIALS]],
+            **facts,
         }
         if len(canonical.encode(detail)) <= MAX_DETAIL_BYTES:
             return detail

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from yumen_core.privacy.noise import NoisePlan
 from yumen_core.securesum.codec import IntegerCodec
 from yumen_core.securesum.modulus import Slots
 from yumen_core.securesum.suite import total_slots
@@ -36,11 +37,12 @@ class SumTotals:
 @dataclass(frozen=True)
 class AnswerShape:
     """What one sum carries: per cell a flag for each support and an integer for each value, whose
-    widths are (bits, signed)."""
+    widths are (bits, signed). With `noise` a value travels in units of its noise, and signed."""
 
     cells: int
     supports: int
     widths: tuple[tuple[int, bool], ...]
+    noise: NoisePlan | None = None
 
     @classmethod
     def of_plan(cls, plan: Plan) -> AnswerShape:
@@ -52,6 +54,11 @@ class AnswerShape:
     def of_layout(cls, layout: Layout) -> AnswerShape:
         widths = tuple((value.bits, value.signed) for value in layout.values)
         return cls(layout.cells, len(layout.supports), widths)
+
+    def with_noise(self, noise: NoisePlan) -> AnswerShape:
+        """The shape of the same answer with noise in every value."""
+        widths = tuple((entry.bits, True) for entry in noise.noises)
+        return AnswerShape(self.cells, self.supports, widths, noise)
 
     @property
     def payload_slots(self) -> int:
@@ -67,7 +74,7 @@ class AnswerShape:
         """The payload slots of one node's answer.
 
         `kept` is bool[cells, supports]; `values` has cells x values integers, already 0 where they
-        are withheld.
+        are withheld; with noise they are in its units.
         """
         flat = [int(flag) for flag in kept.reshape(-1)]
         for row in values:
@@ -78,10 +85,13 @@ class AnswerShape:
         """The totals behind the payload slots of a sum of `contributions` answers."""
         flat = self._codec.decode(sums, contributions)
         split = self.cells * self.supports
-        return SumTotals(
-            nodes=_rows(flat[:split], self.cells, self.supports),
-            values=_rows(flat[split:], self.cells, len(self.widths)),
-        )
+        values = _rows(flat[split:], self.cells, len(self.widths))
+        if self.noise is not None:
+            shifts = [entry.shift for entry in self.noise.noises]
+            values = [
+                [value << shift for value, shift in zip(row, shifts, strict=True)] for row in values
+            ]
+        return SumTotals(nodes=_rows(flat[:split], self.cells, self.supports), values=values)
 
     @cached_property
     def _codec(self) -> IntegerCodec:

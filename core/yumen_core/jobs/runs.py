@@ -16,6 +16,9 @@ from yumen_core.canonical import Json
 from yumen_core.errors import CallError, PeerError
 from yumen_core.jobs.answer import AnswerShape
 from yumen_core.jobs.spec import JobSpec
+from yumen_core.privacy.budget import Privacy
+from yumen_core.privacy.noise import plan_noise
+from yumen_core.privacy.sensitivity import of_plan, refuse_statistic
 from yumen_core.sql import Plan, RowsPlan
 from yumen_core.statistics.kinds import RoundKind, Rule
 from yumen_core.statistics.layout import Layout
@@ -24,6 +27,7 @@ from yumen_core.statistics.release import flags_width
 from yumen_core.statistics.rows import Variable
 from yumen_core.statistics.statistic import Round as NamedRound
 from yumen_core.statistics.statistic import Statistic
+from yumen_core.training.privacy import noise_plan
 from yumen_core.training.records import Action
 from yumen_core.training.shape import UpdateShape
 
@@ -96,8 +100,12 @@ class Runs:
         return sum(shape.at_most for shape in self.shapes)
 
 
-def runs_of_query(plan: Plan) -> Runs:
+def runs_of_query(plan: Plan, privacy: Privacy | None = None) -> Runs:
+    """Raises `CallError` (`privacy`) with privacy, where what one row adds has no bound."""
     answer = AnswerShape.of_plan(plan)
+    if privacy is not None:
+        noise = plan_noise(of_plan(plan), cells=answer.cells, privacy=privacy)
+        answer = answer.with_noise(noise)
     return Runs((RunShape(QUERY_ROUND, 1, answer, flags=plan.layout.flags),))
 
 
@@ -127,7 +135,10 @@ def _design(named: NamedRound) -> Sequence[Json] | None:
     return design if isinstance(design, list | tuple) else None
 
 
-def runs_of_statistic(rounds: Sequence[StatisticRound]) -> Runs:
+def runs_of_statistic(rounds: Sequence[StatisticRound], privacy: Privacy | None = None) -> Runs:
+    """Raises `CallError` (`privacy`) with privacy: see `refuse_statistic`."""
+    if privacy is not None:
+        raise refuse_statistic(rounds[0].kind.name)
     return Runs(
         tuple(
             RunShape(
@@ -143,10 +154,15 @@ def runs_of_statistic(rounds: Sequence[StatisticRound]) -> Runs:
 
 
 def runs_of_training(spec: JobSpec) -> Runs:
-    """The rounds of a training. The order is free: a strategy decides on it as it goes."""
+    """The rounds of a training. The order is free: a strategy decides on it as it goes.
+
+    Raises `CallError` (`training`) for one that cannot be as private as the job says.
+    """
     training = spec.training
     if training is None:
         raise ValueError("expected a training")
+    if spec.privacy is not None:
+        noise_plan(training, spec.privacy)
     shapes: list[RunShape] = []
     for action, at_most in training.runs.items():
         answer = UpdateShape.of(training, action, spec.suite, len(spec.participants))

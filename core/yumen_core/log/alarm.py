@@ -22,14 +22,14 @@ class LogAlarm:
         self._loop.call_soon_threadsafe(self._rung.set)
 
     async def guard(self, running: Coroutine[Any, Any, None]) -> None:
-        """Run the service until it ends or is cancelled; raises what it raises, and `StateError`
-        (`log_closed`) once the log has failed."""
+        """Run the service until it ends or is cancelled; raises what it raises, of a group of tasks
+        the first, and `StateError` (`log_closed`) once the log has failed, whoever met it."""
         service = asyncio.ensure_future(running)
         alarm = asyncio.ensure_future(self._rung.wait())
         try:
             await asyncio.wait({service, alarm}, return_when=asyncio.FIRST_COMPLETED)
-            if service.done():
-                service.result()
+            if not self._rung.is_set():
+                _result(service)
             else:
                 raise StateError(
                     "log_closed",
@@ -40,3 +40,14 @@ class LogAlarm:
             for task in (service, alarm):
                 task.cancel()
             await asyncio.gather(service, alarm, return_exceptions=True)
+
+
+def _result(service: asyncio.Future[None]) -> None:
+    """What the service came to, without the wrapping of the tasks it consisted of."""
+    try:
+        service.result()
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None

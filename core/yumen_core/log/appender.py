@@ -195,15 +195,18 @@ class TileLog:
         with self._lock:
             return self.checkpoint, self.inclusion_proof(index)
 
-    def consistency_proof(self, old_size: int) -> list[bytes]:
-        """The proof that the log of the last checkpoint extends its first `old_size` entries.
+    def consistency_proof(self, old_size: int, size: int | None = None) -> list[bytes]:
+        """The proof that the log's first `size` entries, by default those of the last checkpoint,
+        extend its first `old_size`.
 
         Raises `CallError` (argument) for a size beyond it, `StateError` (log_corrupt).
         """
         self.publish()
-        state = self._state
-        reader = self._reader(state.size)
-        return merkle.consistency_proof(old_size, state.size, reader.node)
+        held = self._state.size
+        wanted = held if size is None else size
+        if wanted > held:
+            raise CallError("argument", f"size `{wanted}` is not within a log of {held} entries")
+        return merkle.consistency_proof(old_size, wanted, self._reader(held).node)
 
     def entry(self, index: int) -> bytes:
         """Raises `CallError` (argument) for an index beyond the log, `StateError` (log_corrupt)."""

@@ -26,7 +26,7 @@ MAX_SIGNATURES = 100
 MAX_NAME_BYTES = 512
 
 _ED25519 = b"\x01"
-_SECRET_PREFIX = "PRIVATE+KEY+"
+SECRET_PREFIX = "PRIVATE+KEY+"
 _DASH = "— "
 _SIGNATURE_BYTES = 64
 
@@ -59,7 +59,7 @@ class Verifier:
     @classmethod
     def parse(cls, text: str) -> Verifier:
         """Raises `CallError` (argument) for anything but a well-formed Ed25519 verifier key."""
-        name, key_id, key = _split_key(text)
+        name, key_id, key = split_key(text)
         verifier = cls(name, key)
         if verifier.key_id != key_id:
             raise CallError("argument", f"the key of `{name}` does not match its key id")
@@ -94,9 +94,9 @@ class Signer:
     @classmethod
     def parse(cls, text: str) -> Signer:
         """Raises `CallError` (argument); the message never repeats the text."""
-        if not text.startswith(_SECRET_PREFIX):
+        if not text.startswith(SECRET_PREFIX):
             raise CallError("argument", "the text is not a secret key of a signed note")
-        name, key_id, seed = _split_key(text.removeprefix(_SECRET_PREFIX))
+        name, key_id, seed = split_key(text.removeprefix(SECRET_PREFIX))
         signer = cls(name, Secret(seed))
         if signer.verifier.key_id != key_id:
             raise CallError("argument", f"the key of `{name}` does not match its key id")
@@ -109,7 +109,7 @@ class Signer:
     def reveal_text(self) -> str:
         """The secret key as text: for the file it is kept in, and nothing else."""
         key = _b64(_ED25519 + self._seed.reveal())
-        return f"{_SECRET_PREFIX}{self.name}+{self.verifier.key_id.hex()}+{key}"
+        return f"{SECRET_PREFIX}{self.name}+{self.verifier.key_id.hex()}+{key}"
 
     def sign(self, text: bytes) -> bytes:
         """The Ed25519 signature over `text`: 64 bytes, the same every time."""
@@ -210,10 +210,11 @@ def split_note(data: bytes) -> tuple[str, list[NoteSignature]]:
     lines = whole[blank + 2 : -1].split("\n")
     if len(lines) > MAX_SIGNATURES:
         raise _refused(f"a note has at most {MAX_SIGNATURES} signatures, got `{len(lines)}`")
-    return whole[: blank + 1], [_parse_signature(line) for line in lines]
+    return whole[: blank + 1], [parse_signature(line) for line in lines]
 
 
-def _parse_signature(line: str) -> NoteSignature:
+def parse_signature(line: str) -> NoteSignature:
+    """One signature line without its newline. Raises `PeerError` (log_corrupt)."""
     name, space, encoded = line.removeprefix(_DASH).partition(" ")
     signature = _unb64(encoded)
     if not line.startswith(_DASH) or not space or not _is_name(name) or len(signature) < 5:
@@ -221,14 +222,17 @@ def _parse_signature(line: str) -> NoteSignature:
     return NoteSignature(name, signature[:4], signature[4:])
 
 
-def _split_key(text: str) -> tuple[str, bytes, bytes]:
-    """(name, key id, 32-byte key) of `name+hash+base64`; says nothing of the key's text."""
+def split_key(text: str, kind: bytes = _ED25519) -> tuple[str, bytes, bytes]:
+    """(name, key id, 32-byte key) of `name+hash+base64`, a key of type `kind`; says nothing of the
+    key's text. Raises `CallError` (argument)."""
     parts = text.strip().split("+", 2)
     if len(parts) != 3 or not re.fullmatch("[0-9a-fA-F]{8}", parts[1]):
         raise CallError("argument", "a note's key has the form `name+hash+base64`")
     key = _unb64(parts[2])
-    if key[:1] != _ED25519 or len(key) != 33:
-        raise CallError("argument", "a note's key is Ed25519: type 1 and 32 bytes in base64")
+    if key[:1] != kind or len(key) != 33:
+        raise CallError(
+            "argument", f"a note's key is Ed25519: type {kind[0]} and 32 bytes in base64"
+        )
     return parts[0], bytes.fromhex(parts[1]), key[1:]
 
 

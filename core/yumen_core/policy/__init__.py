@@ -13,6 +13,7 @@ from yumen_core.policy.denial import Denial
 
 if TYPE_CHECKING:
     from yumen_core.policy.engine import PolicyBundle, PolicyDecision, reviews_missing
+    from yumen_core.policy.facts import facts_text, logged_facts, request_of
     from yumen_core.policy.files import install_policies
     from yumen_core.policy.purposes import Purpose, Purposes
     from yumen_core.policy.request import PolicyRequest
@@ -24,7 +25,10 @@ __all__ = [
     "PolicyRequest",
     "Purpose",
     "Purposes",
+    "facts_text",
     "install_policies",
+    "logged_facts",
+    "request_of",
     "reviews_missing",
 ]
 
@@ -34,7 +38,10 @@ _HOMES = {
     "PolicyRequest": "request",
     "Purpose": "purposes",
     "Purposes": "purposes",
+    "facts_text": "facts",
     "install_policies": "files",
+    "logged_facts": "facts",
+    "request_of": "facts",
     "reviews_missing": "engine",
 }
 

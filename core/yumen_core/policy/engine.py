@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,14 +13,16 @@ from pathlib import Path
 
 import cedarpy
 
-from yumen_core.canonical import digest
+from yumen_core import canonical
 from yumen_core.errors import StateError
+from yumen_core.identity.files import make_private_directory, replace_file
 from yumen_core.identity.names import Role
 from yumen_core.policy.counterfactual import reviewer_numbers
 from yumen_core.policy.denial import Denial
 from yumen_core.policy.evaluator import Evaluator, Verdict
-from yumen_core.policy.lint import MAX_FILE_CHARS, first_and_count, lint
-from yumen_core.policy.purposes import MAX_REGISTER_BYTES, Purposes
+from yumen_core.policy.facts import request_of
+from yumen_core.policy.lint import MAX_FILE_CHARS, Finding, first_and_count, lint
+from yumen_core.policy.purposes import MAX_REGISTER_BYTES, Purpose, Purposes
 from yumen_core.policy.remedy import explain
 from yumen_core.policy.request import CODE, PolicyRequest
 from yumen_core.policy.syntax import ParsedPolicy, parse
@@ -25,6 +30,7 @@ from yumen_core.policy.syntax import ParsedPolicy, parse
 SCHEMA_FILE = "yumen.cedarschema"
 BUILTIN_FILE = "builtin.cedar"
 REGISTER_FILE = "purposes.yaml"
+MAX_SAVED_BYTES = 128 * 1024 * 1024  # more than 64 files of the longest text, escaped
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,14 @@ class PolicyBundle:
         policies: Sequence[ParsedPolicy],
         evaluator: Evaluator,
         purposes: Purposes,
-        name: bytes,
+        document: bytes,
     ) -> None:
         self._policies = {policy.id: policy for policy in policies}
         self._evaluator = evaluator
         self._numbers = frozenset[int]().union(*(policy.numbers for policy in policies))
+        self._document = document
         self.purposes = purposes
-        self.digest = name
+        self.digest = hashlib.sha256(document).digest()
 
     @classmethod
     def from_text(
@@ -77,16 +84,23 @@ class PolicyBundle:
             raise _invalid(
                 f"policy file `{BUILTIN_FILE}`: the name is that of the built-in policies"
             )
-        # Sorted, so that the order in which files are found does not matter.
-        ordered = {BUILTIN_FILE: _packaged(BUILTIN_FILE)}
-        ordered |= {file: texts[file] for file in sorted(texts)}
+        ordered = _with_builtin(texts)
         findings = lint(ordered, _schema())
         if findings:
             raise _invalid(first_and_count(findings))
-        policies = [policy for file, text in ordered.items() for policy in parse(text, file)]
-        joined = "\n".join(ordered.values())
-        evaluator = Evaluator(joined, [policy.id for policy in policies], _schema())
-        return cls(policies, evaluator, register, _bundle_digest(ordered, register))
+        return cls._joined(ordered, register, _packaged(SCHEMA_FILE))
+
+    @classmethod
+    def _joined(
+        cls, texts: Mapping[str, str], purposes: Purposes, schema_text: str
+    ) -> PolicyBundle:
+        """The bundle of files that were checked, in this order; the schema is not parsed twice."""
+        policies = [policy for file, text in texts.items() for policy in parse(text, file)]
+        schema = _schema()
+        if schema_text != _packaged(SCHEMA_FILE):
+            schema = cedarpy.Schema.from_str(schema_text)
+        evaluator = Evaluator("\n".join(texts.values()), [p.id for p in policies], schema)
+        return cls(policies, evaluator, purposes, _document(texts, purposes, schema_text))
 
     @classmethod
     def load(cls, files: Sequence[Path], *, purposes: Path | None = None) -> PolicyBundle:
@@ -116,6 +130,49 @@ class PolicyBundle:
         found = sorted(directory.glob("*.cedar"))
         return cls.load(found, purposes=register if register.exists() else None)
 
+    @classmethod
+    def load_saved(cls, path: Path) -> PolicyBundle:
+        """A bundle as `save` wrote it, to decide again what it decided then.
+
+        Schema and built-in policies are those of its time, not of this software. The file's SHA-256
+        must be the digest that its name spells, so a log entry that carries the digest vouches for
+        it. It is not put to `lint` again, whose rules may have grown: never activate it.
+
+        Raises `StateError` ("policy_invalid") where the bytes are not those that the name says.
+        """
+        data = _read_bytes(path, MAX_SAVED_BYTES)
+        if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), path.stem):
+            raise _invalid(f"saved policies `{path.name}`: the bytes are not what the name says")
+        try:
+            saved = json.loads(data)
+            texts = {str(file): str(text) for file, text in saved["files"]}
+            register = Purposes(tuple(Purpose(*entry) for entry in saved["purposes"]))
+            # The built-in policies come first again: the engine numbers policies in this order.
+            ordered = {BUILTIN_FILE: texts.pop(BUILTIN_FILE)} | texts
+            bundle = cls._joined(ordered, register, saved["schema"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise _invalid(f"saved policies `{path.name}`: expected a policy bundle") from None
+        if not hmac.compare_digest(bundle.digest.hex(), path.stem):
+            raise _invalid(f"saved policies `{path.name}`: expected a bundle in canonical form")
+        return bundle
+
+    def save(self, folder: Path) -> Path:
+        """Write all that decides, canonical JSON, to `folder/<digest in hex>.json`, once.
+
+        Policy files with the built-in ones, schema and register: `sha256sum` of the file gives the
+        digest that decisions carry. `folder` is made where it is missing. Raises `StateError`.
+        """
+        target = saved_path(folder, self.digest)
+        if not target.exists() or target.read_bytes() != self._document:
+            make_private_directory(folder)
+            replace_file(target, self._document)
+        return target
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The texts by file name, the built-in ones among them."""
+        return dict(json.loads(self._document)["files"])
+
     @property
     def policies(self) -> tuple[ParsedPolicy, ...]:
         return tuple(self._policies.values())
@@ -137,6 +194,13 @@ class PolicyBundle:
         ids = verdict.determining
         return PolicyDecision(verdict.allowed, ids, denials, self.digest, verdict.errors)
 
+    def decide_facts(self, facts: str) -> PolicyDecision:
+        """Decide again from a text of a log entry's `facts` (see `yumen_core.policy.facts`).
+
+        Raises `PeerError` ("log_corrupt") where the text is no facts in canonical form.
+        """
+        return self.decide(request_of(facts))
+
     def reviewers_needed(self, request: PolicyRequest) -> int | None:
         """How many must have approved the code for `request` to pass, where that is all it lacks.
 
@@ -151,6 +215,12 @@ class PolicyBundle:
                 return number
         return None
 
+    def holds(self, policy: str, request: PolicyRequest) -> bool:
+        """Whether `policy`, a permit's text, would match `request` under this bundle's register."""
+        alone = Evaluator(policy, ["clause"], _schema())
+        registered = request.purpose in self.purposes
+        return alone.evaluate(request, purpose_registered=registered).allowed
+
     def _evaluate(self, request: PolicyRequest) -> Verdict:
         registered = request.purpose in self.purposes
         return self._evaluator.evaluate(request, purpose_registered=registered)
@@ -161,11 +231,31 @@ def reviews_missing(policies: PolicyBundle, request: PolicyRequest) -> bool:
     return policies.reviewers_needed(request) is not None
 
 
-def _bundle_digest(texts: Mapping[str, str], purposes: Purposes) -> bytes:
-    return digest(
+def policy_findings(files: Sequence[Path]) -> tuple[Finding, ...]:
+    """Why these policy files may not be put in force, everything at once; empty where they may.
+
+    Raises `StateError` ("policy_invalid") where a file cannot be read.
+    """
+    texts = {file.name: _read(file, MAX_FILE_CHARS * 4) for file in files}
+    return lint(_with_builtin(texts), _schema())
+
+
+def _with_builtin(texts: Mapping[str, str]) -> dict[str, str]:
+    # Sorted, so that the order in which files are found does not matter.
+    return {BUILTIN_FILE: _packaged(BUILTIN_FILE)} | {file: texts[file] for file in sorted(texts)}
+
+
+def saved_path(folder: Path, digest: bytes) -> Path:
+    """Where `PolicyBundle.save` puts the bundle of this digest."""
+    return folder / f"{digest.hex()}.json"
+
+
+def _document(texts: Mapping[str, str], purposes: Purposes, schema_text: str) -> bytes:
+    """What a bundle is named by: the canonical JSON of all that decides."""
+    return canonical.encode(
         {
             "format": "yumen-policy-bundle-v1",
-            "schema": _packaged(SCHEMA_FILE),
+            "schema": schema_text,
             "files": [[file, texts[file]] for file in sorted(texts)],
             "purposes": [[purpose.name, purpose.meaning] for purpose in purposes],
         }
@@ -184,16 +274,21 @@ def _packaged(file: str) -> str:
 
 def _read(file: Path, max_bytes: int) -> str:
     try:
+        return _read_bytes(file, max_bytes).decode()
+    except UnicodeDecodeError as error:
+        raise _invalid(f"policy file `{file.name}`: expected UTF-8 text") from error
+
+
+def _read_bytes(file: Path, max_bytes: int) -> bytes:
+    try:
         with file.open("rb") as stream:
             data = stream.read(max_bytes + 1)
-        if len(data) > max_bytes:
-            raise _invalid(f"policy file `{file.name}`: expected at most {max_bytes} bytes")
-        return data.decode()
     except OSError as error:
         reason = error.strerror or "cannot be read"
         raise _invalid(f"policy file `{file.name}`: {reason.lower()}") from error
-    except UnicodeDecodeError as error:
-        raise _invalid(f"policy file `{file.name}`: expected UTF-8 text") from error
+    if len(data) > max_bytes:
+        raise _invalid(f"policy file `{file.name}`: expected at most {max_bytes} bytes")
+    return data
 
 
 def _invalid(message: str) -> StateError:

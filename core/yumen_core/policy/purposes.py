@@ -50,7 +50,7 @@ class Purposes:
         for fault in faults(text):
             raise _invalid(file, f"line {fault.line}, column {fault.column}: {fault.reason}")
         try:
-            document = yaml.load(text, Loader=_StrictLoader)  # a SafeLoader
+            document = yaml.load(text, Loader=StrictLoader)  # a SafeLoader
         except (yaml.YAMLError, RecursionError) as error:
             raise _invalid(file, _yaml_reason(error)) from error
         if not isinstance(document, dict) or set(document) != {"purposes"}:
@@ -66,7 +66,7 @@ class Purposes:
         return register
 
 
-class _StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a key given twice, where YAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -51,6 +51,14 @@ class Privacy:
         return epsilon_of(self.micro_rho, self.delta)
 
 
+def DP(epsilon: float = 1.0, delta: str = DEFAULT_DELTA) -> Privacy:
+    """What a job may cost at each node: `privacy=DP(epsilon=1.0)`.
+
+    Raises `CallError` (`argument`) for an epsilon or a delta out of range.
+    """
+    return Privacy.of_epsilon(epsilon, delta)
+
+
 def rho_of(epsilon: float, delta: str = DEFAULT_DELTA) -> int:
     """Whole millionths of rho, rounded down, that imply (`epsilon`, `delta`).
 

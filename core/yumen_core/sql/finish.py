@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _INT64 = 1 << 63
 MAX_CONTRIBUTIONS = 255
+_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Answer:
     shape of `table` and counts the nodes behind each value, 0 where it was held back. `held_back`
     maps an output to the number of its values that were, where any was. `empty_cells` counts the
     cells without a row: empty everywhere, or held back. `notes` say what a reader of the values
-    must know: which counts are lower bounds.
+    must know: which counts are lower bounds. `errors`, of totals with noise, has a column for each
+    output: half the width of its 95% interval, None where it is no number.
     """
 
     table: pa.Table
@@ -48,6 +50,7 @@ class Answer:
     held_back: Mapping[str, int]
     empty_cells: int
     notes: tuple[str, ...] = ()
+    errors: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,20 @@ class _Row:
     keys: tuple[Cell, ...]
     measures: tuple[Cell, ...]
     behind: tuple[int | None, ...]
+    cell: int = 0
 
 
-def finish(plan: Plan, nodes: Sequence[Sequence[int]], totals: Sequence[Sequence[int]]) -> Answer:
+def finish(
+    plan: Plan,
+    nodes: Sequence[Sequence[int]],
+    totals: Sequence[Sequence[int]],
+    deviations: Sequence[float] = (),
+) -> Answer:
     """Compute the result.
 
     `nodes` has shape [cells][supports]: how many nodes stand behind a support, 0 where it was held
     back. `totals` has shape [cells][values]: the layout's integers, summed over those nodes.
+    `deviations`, where these carry noise, has the noise's deviation for each value.
     Raises `CallError`: "argument" for other shapes, "sql_type" where an exact output exceeds 38
     digits.
     """
@@ -86,7 +96,46 @@ def finish(plan: Plan, nodes: Sequence[Sequence[int]], totals: Sequence[Sequence
         held_back={name: counts.count(0) for name, counts in behind.items() if 0 in counts},
         empty_cells=plan.layout.cells - len(rows),
         notes=_notes(plan, rows),
+        errors=_errors(plan, kept, totals, deviations) if deviations else None,
     )
+
+
+def _errors(
+    plan: Plan, rows: Sequence[_Row], totals: Sequence[Sequence[int]], deviations: Sequence[float]
+) -> pa.Table:
+    """Half the width of the 95% interval of each output, float64, by the delta method: the change
+    of the output with each value's noise, by differences of one deviation each way."""
+    import pyarrow as pa
+
+    columns: dict[str, list[float | None]] = {output.name: [] for output in plan.outputs}
+    for row in rows:
+        moved = [_moved(plan, row, totals[row.cell], at, d) for at, d in enumerate(deviations)]
+        for output in plan.outputs:
+            columns[output.name].append(_error(output.expr, row, moved))
+    return pa.table({name: pa.array(found, pa.float64()) for name, found in columns.items()})
+
+
+def _moved(
+    plan: Plan, row: _Row, totals: Sequence[int], at: int, deviation: float
+) -> tuple[_Row, _Row]:
+    step = max(1, round(deviation))
+    nodes = [row.nodes] * plan.layout.supports
+    up, down = list(totals), list(totals)
+    up[at], down[at] = up[at] + step, down[at] - step
+    return _row(plan, row.cell, nodes, up), _row(plan, row.cell, nodes, down)
+
+
+def _error(expr: Expr, row: _Row, moved: Sequence[tuple[_Row, _Row]]) -> float | None:
+    if not expr.kind.numeric or not any(measures_in(leaf) for leaf in leaves(expr)):
+        return None
+    squares = 0.0
+    for pair in moved:
+        ends = [_value(expr, end) for end in pair]
+        if any(end is None or isinstance(end, str) for end in ends):
+            return None
+        high, low = (float(end) for end in ends)  # type: ignore[arg-type]
+        squares += ((high - low) / 2) ** 2
+    return _NORMAL_95 * math.sqrt(squares) if math.isfinite(squares) else None
 
 
 def _check_shape(
@@ -113,7 +162,7 @@ def _row(plan: Plan, cell: int, nodes: Sequence[int], totals: Sequence[int]) -> 
         count = _common(nodes[support] for support in measure.supports)
         behind.append(count)
         values.append(_measure(plan, measure, totals) if count else None)
-    return _Row(nodes[0], keys, tuple(values), tuple(behind))
+    return _Row(nodes[0], keys, tuple(values), tuple(behind), cell)
 
 
 def _keys(plan: Plan, cell: int) -> tuple[Cell, ...]:
@@ -170,7 +219,7 @@ def _measure(plan: Plan, measure: Measure, totals: Sequence[int]) -> Cell:
             return int(total) if kind is Kind.INTEGER else total
         case Function.AVG:
             count, total = quantities
-            return to_float(total / count) if count else None
+            return to_float(total / count) if count >= 1 else None
     resolutions = [_resolution(plan, value) for value in measure.values]
     if measure.function in SQUARES:
         return of_pair(measure.function, quantities, resolutions)

@@ -9,6 +9,8 @@ from yumen_core.sql.render import held_name
 from yumen_core.sql.storage import identifier
 
 _ROWS = '" joined"'
+ROW = '" row"'
+"""The place of a row of the plan's own table, where the tables stand joined."""
 
 
 def row_name(join: int) -> str:
@@ -17,13 +19,16 @@ def row_name(join: int) -> str:
     return f'" {join}"'
 
 
-def joined_rows(plan: Plan, relation: str, joined: Sequence[str]) -> str:
+def joined_rows(plan: Plan, relation: str, joined: Sequence[str], *, numbered: bool = False) -> str:
     """What stands in FROM: the table `relation` itself, or a join with the tables `joined`, one
-    for each of the plan's joins, with the columns that the plan reads (`held_name`)."""
+    for each of the plan's joins, with the columns that the plan reads (`held_name`), and where
+    `numbered` with ROW."""
     if not plan.joins:
         return identifier(relation)
     selected = [f"{_column(r.source, r.column.name)} AS {identifier(held_name(r))}"
                 for r in plan.refs]  # fmt: skip
+    if numbered:
+        selected.append(f"{row_name(0)}.rowid AS {ROW}")
     text = f"{identifier(relation)} AS {row_name(0)}"
     for at, (join, name) in enumerate(zip(plan.joins, joined, strict=True), start=1):
         selected.append(f"{_row(join, at)} AS {row_name(at)}")

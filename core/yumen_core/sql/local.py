@@ -13,7 +13,7 @@ which cancel nothing (`floats`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -37,6 +37,7 @@ from yumen_core.sql.floats import (
 )
 from yumen_core.sql.grouping import is_by_value
 from yumen_core.sql.joined_rows import joined_rows, row_name
+from yumen_core.sql.peaks import peaks_of
 from yumen_core.sql.plan import Behind, Key, Layout, Plan, SumKind, Value
 from yumen_core.sql.render import render, render_key
 
@@ -57,15 +58,22 @@ class LocalCells:
 
 
 def local_sql(
-    plan: Plan, relation: str, joined: Sequence[str] = (), *, centred: bool = False
+    plan: Plan,
+    relation: str,
+    joined: Sequence[str] = (),
+    *,
+    centred: bool = False,
+    peaks: bool = False,
 ) -> str:
     """DuckDB SQL over the table `relation` and one of `joined` for each of the plan's joins, all
     held as `storage` says.
 
     One row per group that occurs: the keys as held, then the raw sums that `local_cells` reads
-    (with the same `centred`).
+    (with the same `centred`), and with `peaks` what `dominated` reads beside them.
     """
     query = _Query(plan, centred)
+    if peaks:
+        query.add_peaks()
     keys = [render_key(key) for key in plan.keys]
     source = joined_rows(plan, relation, joined)
     where = "" if plan.where is None else f" WHERE {render(plan.where)}"
@@ -113,6 +121,17 @@ def local_cells(
         values[cell] = query.values(raw)
     _fold(plan.layout, parts, values)
     return LocalCells(query.supports(parts), values)
+
+
+def peak_columns(plan: Plan, *, centred: bool = False) -> list[tuple[int, int]]:
+    """Where a row of `local_sql` with `peaks` has, behind its keys, the greatest absolute value and
+    the total of each of the plan's `peaks_of`."""
+    return _Query(plan, centred).add_peaks()
+
+
+def numbering(plan: Plan) -> Callable[[Sequence[object]], int | None]:
+    """From keys as held to the number of the cell; None where a key is outside its domain."""
+    return _Numbering(plan).cell
 
 
 def _fold(layout: Layout, parts: npt.NDArray[np.int64], values: list[list[int]]) -> None:
@@ -173,6 +192,13 @@ class _Query:
         ]
         self.counted = sorted({at for units in self._supports for unit in units for at in unit})
         self._sources = [self._sources_of(value) for value in plan.layout.values]
+
+    def add_peaks(self) -> list[tuple[int, int]]:
+        """Ask for the plan's peaks as well, behind all else: the columns of each."""
+        return [
+            (self._column(f"max({peak.size})"), self._column(peak.total))
+            for peak in peaks_of(self._plan)
+        ]
 
     def is_lossy(self, raw: Sequence[object]) -> bool:
         """Whether some mean is far above its deviation (one pass, not centred)."""

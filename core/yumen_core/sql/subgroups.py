@@ -54,9 +54,9 @@ def subgroups(argument: Expr, *, squared: bool = False) -> list[Part]:
     Raises `TypeFault` for a part of a moved date (`offsets`).
     """
     if isinstance(argument, Apply) and argument.op is Op.CASE and _lone(argument):
-        at, value = next(_contributing(argument))
+        at, value = next(contributing(argument))
         found = (
-            group.within(lambda inner: _only(argument, at, inner))
+            group.within(lambda inner: only(argument, at, inner))
             for group in _inside(value, squared)
         )
     else:
@@ -98,10 +98,10 @@ def _inside(expr: Expr, bent: bool) -> Iterator[_Group]:
 
 
 def _of_case(case: Apply, bent: bool) -> Iterator[_Group]:
-    for at, value in _contributing(case):
+    for at, value in contributing(case):
 
         def place(inner: Expr, at: int = at) -> Expr:
-            return _only(case, at, inner)
+            return only(case, at, inner)
 
         yield _Group(place(operators.number("1")), Behind.NOT_NULL, ((case, at),))
         for group in _inside(value, bent):
@@ -111,7 +111,7 @@ def _of_case(case: Apply, bent: bool) -> Iterator[_Group]:
 def _of_sum(expr: Apply, bent: bool) -> Iterator[_Group]:
     """Each term that varies, and all of them together: a constant must not hide that they are 0
     on most rows. A sum that is squared, or has its sign cut off, multiplies its terms."""
-    terms = list(_terms(expr))
+    terms = list(terms_of(expr))
     varying = [term for term in terms if not isinstance(term, Constant)]
     groups: list[list[_Group]] = []
     parts = list(dict.fromkeys(varying))
@@ -201,14 +201,14 @@ def _bounded(groups: Iterator[_Group]) -> Iterator[_Group]:
             return
 
 
-def _terms(expr: Expr) -> Iterator[Expr]:
+def terms_of(expr: Expr) -> Iterator[Expr]:
     """The terms of a sum, signs carried along."""
     if isinstance(expr, Apply) and expr.op is Op.ADD:
-        yield from _terms(expr.args[0])
-        yield from _terms(expr.args[1])
+        yield from terms_of(expr.args[0])
+        yield from terms_of(expr.args[1])
     elif isinstance(expr, Apply) and expr.op is Op.SUB:
-        yield from _terms(expr.args[0])
-        yield from (operators.negate(term) for term in _terms(expr.args[1]))
+        yield from terms_of(expr.args[0])
+        yield from (operators.negate(term) for term in terms_of(expr.args[1]))
     else:
         yield expr
 
@@ -230,7 +230,7 @@ def _results(case: Apply) -> list[Expr]:
     return [*(value for _, value in branches(case)), case.args[-1]]
 
 
-def _contributing(case: Apply) -> Iterator[tuple[int, Expr]]:
+def contributing(case: Apply) -> Iterator[tuple[int, Expr]]:
     """The branches, ELSE last, that can give anything but 0 or NULL, by number. A date is never
     as good as 0, whatever number it counts as."""
     for at, value in enumerate(_results(case)):
@@ -240,10 +240,10 @@ def _contributing(case: Apply) -> Iterator[tuple[int, Expr]]:
 
 
 def _lone(case: Apply) -> bool:
-    return sum(1 for _ in _contributing(case)) == 1
+    return sum(1 for _ in contributing(case)) == 1
 
 
-def _only(case: Apply, at: int, value: Expr) -> Expr:
+def only(case: Apply, at: int, value: Expr) -> Expr:
     """The CASE with `value` as its branch `at` and NULL as every other."""
     conditions = [condition for condition, _ in branches(case)]
     results = [value if number == at else operators.null() for number in range(len(conditions) + 1)]

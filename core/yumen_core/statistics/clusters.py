@@ -24,7 +24,7 @@ from yumen_core.statistics.moments import (
     MAX_COLUMNS,
     ROWS_A_COLUMN,
     SCALES,
-    few_behind,
+    made_by_few,
 )
 from yumen_core.statistics.rows import Rows, check_units, usable_numbers
 
@@ -45,9 +45,9 @@ class Clusters:
     float64[clusters, variables], the centres of the clusters in standard units. Per cluster (a
     cell): rows, the sums of the distances to its centre by variable, and the sum of their squares.
     Complete rows count; a node gives nothing where they are fewer than three for each variable, or
-    where few rows make up a variable (`moments.few_behind`). Numbers beyond `rows.LARGEST` count as
-    missing; centres and scales are refused as `rows.check_units` says, centres of clusters beyond
-    FARTHEST.
+    where few rows make up a variable (`moments.made_by_few`). Numbers beyond `rows.LARGEST` count
+    as missing; centres and scales are refused as `rows.check_units` says, centres of clusters
+    beyond FARTHEST.
     """
 
     name = "clusters"
@@ -149,7 +149,7 @@ def _start(rows: Rows, names: tuple[str, ...], rules: DisclosureRules) -> _Histo
     values = np.stack([x[chosen] for x in numbers])
     n = values.shape[1]
     enough = n >= ROWS_A_COLUMN * len(names)  # as for the moments of the same job
-    sound = enough and not any(few_behind(column, rules.threshold) for column in values)
+    sound = enough and not any(made_by_few(column, rules) for column in values)
     means = values.mean(axis=1) if n else np.zeros(len(names))
     return _History(values - means[:, np.newaxis], means, np.zeros(n, dtype=np.int64), sound)
 

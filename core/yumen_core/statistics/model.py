@@ -283,6 +283,13 @@ def _made(rows: Rows, model: Model, rules: DisclosureRules) -> ModelRows:
             f"{ROWS_A_PARAMETER} for each coefficient of the model, got fewer",
             remedy="ask with fewer variables or levels, or choose other nodes",
         )
+    if count < parameters + rules.degrees_of_freedom:
+        raise StateError(
+            "too_few_rows",
+            f"expected {rules.degrees_of_freedom} rows at least beyond the {parameters} "
+            "coefficients of the model, got fewer",
+            remedy="ask with fewer variables or levels, or choose other nodes",
+        )
     weights = rows.number(model.weights)[chosen] if model.weights else None
     if weights is not None:
         check_spread(float(weights.sum()), float(weights @ weights), rules, share=0.5)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yumen_core.disclosure import DisclosureRules
+from yumen_core.disclosure.dominance import is_dominated
 from yumen_core.disclosure.rules import FEW
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
@@ -40,7 +41,7 @@ class Moments:
     first round it has rows, sums and sums of squares by variable; in the second rows, sums, and
     the upper triangle of cross products, row by row, of (x - centre) / scale. What a pattern lacks
     is 0. A node leaves out a pattern with fewer rows than the threshold or than ROWS_A_COLUMN for
-    each column present, or with a column that few rows make up (`few_behind`). Numbers beyond
+    each column present, or with a column that few rows make up (`made_by_few`). Numbers beyond
     `rows.LARGEST` count as missing; centres and scales are refused as `rows.check_units` says.
     """
 
@@ -125,6 +126,12 @@ def few_behind(values: Reals, threshold: int) -> bool:
     return not total**2 >= least * squares
 
 
+def made_by_few(values: Reals, rules: DisclosureRules) -> bool:
+    """Whether a few rows make up the column's spread (`few_behind`), or its sum by the table's
+    rules of dominance."""
+    return few_behind(values, rules.threshold) or is_dominated(values, rules.dominance)
+
+
 def _patterns(
     rows: Rows, names: tuple[str, ...], missing: tuple[str, ...], rules: DisclosureRules
 ) -> list[Pattern]:
@@ -144,7 +151,7 @@ def _patterns(
         absent = [name for bit, name in enumerate(missing) if cell >> bit & 1]
         present = np.array([name not in absent for name in names])
         few = len(places) < ROWS_A_COLUMN * int(present.sum()) or any(
-            few_behind(there[name][places], rules.threshold) for name in names if name not in absent
+            made_by_few(there[name][places], rules) for name in names if name not in absent
         )
         own = [numbers[at][places] for at in np.flatnonzero(present)]
         found.append(Pattern(own, present, len(places), 0 if few else len(places)))

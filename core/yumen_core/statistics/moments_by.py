@@ -17,7 +17,7 @@ from yumen_core.disclosure import DisclosureRules
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, Value, count, real
-from yumen_core.statistics.moments import few_behind
+from yumen_core.statistics.moments import made_by_few
 from yumen_core.statistics.rows import Rows, check_units, usable_numbers
 
 MAX_GROUPS = 10_000
@@ -32,8 +32,8 @@ class MomentsBy:
     rows, sum and sum of squares of the distances to `centres`, float64[groups, variables]. Each
     variable's values stand on its own rows with a value; or, where all but a few of these have one
     value (`DisclosureRules.few`), on those few; or on none, where a few rows make up nearly all of
-    their spread (`moments.few_behind`). Numbers beyond `rows.LARGEST` count as missing, and centres
-    beyond it are refused.
+    their spread or their sum (`moments.made_by_few`). Numbers beyond `rows.LARGEST` count as
+    missing, and centres beyond it are refused.
     """
 
     name = "moments_by"
@@ -124,7 +124,7 @@ def _shown(x: Reals, place: npt.NDArray[np.int64], groups: int, rules: Disclosur
         few = unlike_the_rest(part, rules.few)
         if few:
             behind[at] = few
-        elif few_behind(part, rules.threshold):
+        elif made_by_few(part, rules):
             behind[at] = 0
     return behind
 

@@ -12,7 +12,7 @@ from yumen_core.disclosure import DisclosureRules
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, count, wide_real
-from yumen_core.statistics.moments import few_behind
+from yumen_core.statistics.moments import made_by_few
 from yumen_core.statistics.rows import Rows, check_units, usable_numbers
 
 MAX_COLUMNS = 60
@@ -31,7 +31,7 @@ class PairMoments:
     has its rows with both, and over them the sums of u, v, u*u, u*v and v*v, where u and v are the
     two less `centres` by `scales`, both float64[groups, variables]. A pair stands on its rows; on
     none where in one of the two all rows but a few have one value (`DisclosureRules.few`), or a few
-    rows of the group make up nearly all of the spread (`moments.few_behind`). Numbers beyond
+    rows of the group make up nearly all of the spread (`moments.made_by_few`). Numbers beyond
     `rows.LARGEST` count as missing; centres and scales are refused as `rows.check_units` says.
     """
 
@@ -123,17 +123,14 @@ class _Own:
         """Rows behind each pair, int64[pairs]."""
         found = self.rows[i, j].astype(np.int64)
         present = [~np.isnan(x) for x in self.numbers]
-        alone = [
-            few_behind(x[here], rules.threshold)
-            for x, here in zip(self.numbers, present, strict=True)
-        ]
+        alone = [made_by_few(x[here], rules) for x, here in zip(self.numbers, present, strict=True)]
         for at, pair in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
             both = present[pair[0]] & present[pair[1]]
             for name in pair:
                 if found[at] == self.rows[name, name]:
                     few = alone[name]
                 else:
-                    few = few_behind(self.numbers[name][both], rules.threshold)
+                    few = made_by_few(self.numbers[name][both], rules)
                 if few:
                     found[at] = 0
                     break

@@ -13,7 +13,7 @@ import numpy as np
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.errors import StateError
 from yumen_core.statistics.layout import Reals
-from yumen_core.statistics.moments import few_behind
+from yumen_core.statistics.moments import made_by_few
 
 
 def is_spread(total: float, squares: float, rules: DisclosureRules, *, share: float) -> bool:
@@ -37,7 +37,7 @@ def check_spread(total: float, squares: float, rules: DisclosureRules, *, share:
 def check_values(name: str, values: Reals, rules: DisclosureRules) -> None:
     """Refuse values, float64[n], whose sum could be read as that of a few rows: fewer rows than the
     threshold, but some, differ from the one value of all others, or a few make up nearly all of the
-    spread (`moments.few_behind`).
+    spread (`moments.made_by_few`).
 
     Where all but fewer than `threshold` rows agree, so do most of any 2 * threshold + 1 of them.
     Raises `StateError` (`too_few_rows`).
@@ -58,7 +58,7 @@ def check_values(name: str, values: Reals, rules: DisclosureRules) -> None:
 
 def check_peak(name: str, values: Reals, rules: DisclosureRules) -> None:
     """The second half of `check_values`. Raises `StateError` (`too_few_rows`)."""
-    if few_behind(values, rules.threshold):
+    if made_by_few(values, rules):
         raise StateError(
             "too_few_rows",
             f"expected values of `{name}` that vary among the table's threshold of rows, got a few "

@@ -149,8 +149,9 @@ def cox_rows(rows: Rows, arguments: Arguments, model: CoxModel, rules: Disclosur
     Rows that `read_times` leaves out, and rows in which a column is not within `rows.LARGEST` of 0
     (a logarithm of 0, say), count as missing. Raises `StateError`: `data_values` where a threshold
     of rows counts as missing so, for one reason; `too_few_rows` for fewer than ROWS_PER_COLUMN
-    complete rows for each column, for a row that alone makes up half of what some combination of
-    the columns varies by, and for a column that few rows make up (`spread.check_peak`).
+    complete rows for each column, for events that are too few beyond the columns, for a row that
+    alone makes up half of what some combination of the columns varies by, and for a column that few
+    rows make up (`spread.check_peak`).
     """
     key = ("cox_rows", canonical.encode({name: arguments[name] for name in _ARGUMENTS}))
     return rows.kept(key, lambda: _cox_rows(rows, model, rules))
@@ -170,6 +171,15 @@ def _cox_rows(rows: Rows, model: CoxModel, rules: DisclosureRules) -> CoxRows:
             "got fewer",
             remedy="use fewer columns, or choose other nodes",
         )
+    durations, events = rows.number(model.duration)[chosen], rows.number(model.event)[chosen]
+    fewest = model.size + rules.degrees_of_freedom if rules.degrees_of_freedom else 0
+    if 0 < np.count_nonzero(events) < fewest:
+        raise StateError(
+            "too_few_rows",
+            f"expected {rules.degrees_of_freedom} events at least beyond the {model.size} columns "
+            "of the model, or none, got fewer",
+            remedy="use fewer columns, or choose other nodes",
+        )
     if found and rules.threshold > 1:
         leverage, column = largest_leverage(x)
         if leverage > _MOST_LEVERAGE:
@@ -186,7 +196,6 @@ def _cox_rows(rows: Rows, model: CoxModel, rules: DisclosureRules) -> CoxRows:
     codes = np.zeros(found, dtype=np.int64)
     if model.strata:
         codes = rows.level(model.strata)[chosen].astype(np.int64)
-    durations, events = rows.number(model.duration)[chosen], rows.number(model.event)[chosen]
     return CoxRows(Times(chosen, durations, events == 1.0), x, codes)
 
 

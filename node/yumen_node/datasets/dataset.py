@@ -7,8 +7,10 @@ spills to disk: a query beyond `memory_limit` fails.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyroaring import BitMap
+from yumen_core.disclosure.dominance import Dominance
 from yumen_core.errors import StateError
 from yumen_core.sql import (
     LocalCells,
@@ -33,11 +37,14 @@ from yumen_core.sql import (
     read_texts,
     rows_sql,
 )
+from yumen_core.sql.dominated import open_peaks, tops_sql, without_dominated
+from yumen_core.sql.row_sets import places_by_cell, row_sets_sql
 from yumen_core.sql.table_rows import domain_texts, table_columns, table_sql
 from yumen_core.statistics.rows import Rows, check_groups
 
-from yumen_node.datasets.declaration import TableDeclaration
-from yumen_node.datasets.loading import check_key, load_rows
+from yumen_node.datasets.declaration import DisclosureDeclaration, TableDeclaration
+from yumen_node.datasets.loading import check_key, check_names, load_rows
+from yumen_node.datasets.numbers import Numbers, RowNumbers
 from yumen_node.datasets.quality import QualityReport
 from yumen_node.datasets.source import opened_source
 
@@ -56,6 +63,8 @@ class _Held:
 
     name: str
     schema: TableSchema
+    numbers: Numbers
+    disclosure: DisclosureDeclaration
 
 
 class Dataset:
@@ -94,6 +103,7 @@ class Dataset:
         *,
         threads: int = 2,
         memory_limit: str = "2GB",
+        row_numbers: RowNumbers | None = None,
     ) -> dict[str, Dataset]:
         """Load the sources of a node's tables as `loading` says, into one database, so that they
         can be joined. Names must be distinct.
@@ -110,13 +120,19 @@ class Dataset:
             held: dict[str, _Held] = {}
             quality: dict[str, QualityReport] = {}
             for number, declaration in enumerate(declarations):
-                entry = _Held(f"rows {number}", declaration.schema())
+                schema, name = declaration.schema(), f"rows {number}"
+                check_names(declaration)
                 with opened_source(connection, declaration) as relation:
-                    quality[declaration.name] = load_rows(
-                        connection, declaration, relation, entry.name
-                    )
-                check_key(connection, declaration, entry.name)
-                held[declaration.name] = entry
+                    quality[declaration.name] = load_rows(connection, declaration, relation, name)
+                check_key(connection, declaration, name)
+                if row_numbers is None:
+                    ((count,),) = connection.execute(
+                        f'SELECT count(*) FROM "{name}"'  # noqa: S608
+                    ).fetchall()
+                    numbers = np.arange(count, dtype=np.uint32)
+                else:
+                    numbers = row_numbers.of(connection, schema.name, name, schema.columns)
+                held[declaration.name] = _Held(name, schema, numbers, declaration.disclosure)
             for statement in _AFTER_LOADING:
                 connection.execute(statement)
         except BaseException:
@@ -128,22 +144,64 @@ class Dataset:
             for entry in declarations
         }
 
-    def cells(self, plan: Plan, *, timeout_s: float) -> LocalCells:
-        """This node's part of the query.
+    def cells(self, plan: Plan, *, timeout_s: float, private: bool = False) -> LocalCells:
+        """This node's part of the query. Behind a sum that a few values make up by the rules of
+        this table or one it joins, one row at most is counted; not where it is `private`, as what
+        leaves with noise may not hang on that.
 
         Raises `StateError`: "deadline" after `timeout_s` seconds, "state" where the plan is of
         another schema of this table or of one that it joins, "data_source" where the database
         cannot answer.
         """
-        table, *joined = [
-            self._name(schema) for schema in (plan.schema, *(join.schema for join in plan.joins))
-        ]
+        schemas = (plan.schema, *(join.schema for join in plan.joins))
+        table, *joined = [self._name(schema) for schema in schemas]
+        declared = [self._held[schema.name].disclosure for schema in schemas]
+        threshold = max(entry.threshold for entry in declared)
+        rules: tuple[Dominance, ...] = ()
+        if not private:
+            rules = tuple({entry.rules: None for entry in declared if entry.rules.on})
+        peaks = bool(rules)
         with self._cursor(timeout_s) as cursor:
-            rows = cursor.execute(local_sql(plan, table, joined)).fetchall()
+            rows = cursor.execute(local_sql(plan, table, joined, peaks=peaks)).fetchall()
             centred = needs_centring(plan, rows)
             if centred:
-                rows = cursor.execute(local_sql(plan, table, joined, centred=True)).fetchall()
-        return local_cells(plan, rows, centred=centred)
+                again = local_sql(plan, table, joined, centred=True, peaks=peaks)
+                rows = cursor.execute(again).fetchall()
+            cells = local_cells(plan, rows, centred=centred)
+            if not rules:
+                return cells
+            asked = open_peaks(plan, cells, rows, rules, threshold, centred=centred)
+            if not asked:
+                return cells
+            tops = cursor.execute(tops_sql(plan, table, joined, asked, rules)).fetchall()
+        return without_dominated(plan, cells, rows, tops, asked, rules, threshold, centred=centred)
+
+    def row_sets(self, plan: Plan | RowsPlan, *, timeout_s: float) -> dict[int, BitMap]:
+        """The numbers of the rows in each detail cell that has any; those of a statistic's or a
+        training's rows as cell 0. Raises as `cells`."""
+        joined = plan.joins if isinstance(plan, Plan) else ()
+        table, *others = [
+            self._name(schema) for schema in (plan.schema, *(join.schema for join in joined))
+        ]
+        with self._cursor(timeout_s) as cursor:
+            fetched = cursor.execute(row_sets_sql(plan, table, others)).fetchnumpy()
+        columns = {name: c for name, c in fetched.items() if isinstance(c, np.ndarray)}
+        numbers = self._held[plan.table].numbers
+        return {
+            cell: _bitmap(numbers[places]) for cell, places in places_by_cell(plan, columns).items()
+        }
+
+    @property
+    def disclosure(self) -> DisclosureDeclaration:
+        """What must stand behind a value of this table."""
+        return self.declaration.disclosure
+
+    @property
+    def version(self) -> bytes:
+        """SHA-256 that names the rows as held, whatever their order: 32 bytes."""
+        whole = hashlib.sha256(self.schema.digest)
+        whole.update(_bitmap(self._held[self.schema.name].numbers).serialize())
+        return whole.digest()
 
     def rows(self, plan: RowsPlan, *, threshold: int, timeout_s: float) -> Rows:
         """The rows that a statistic is computed over. They stay in this process.
@@ -222,6 +280,10 @@ class Dataset:
             timer.cancel()
             timer.join()
             cursor.close()
+
+
+def _bitmap(numbers: Numbers) -> BitMap:
+    return BitMap(array("I", numbers.tobytes()))  # much faster than from an array of NumPy
 
 
 def _times(limit: str, tables: int) -> str:

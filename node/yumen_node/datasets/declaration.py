@@ -5,7 +5,13 @@
     source: {type: csv, path: data/heart.csv, null_values: ["?"]}
     key: [patient]
     out_of_bounds: missing
-    disclosure: {threshold: 10, min_nodes: 3}
+    disclosure:
+      threshold: 10
+      min_nodes: 3
+      dominance: {n: 2, percent: 85}
+      p_percent: 10
+      min_degrees_of_freedom: 10
+    privacy: {required: false, epsilon: 10, delta: 1e-6, project_epsilon: 3}
     columns:
       - {name: patient, type: integer, nullable: false}
       - {name: sex, type: text, domain: [female, male], map: {"0": female, "1": male}}
@@ -24,13 +30,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+from yumen_core.disclosure.dominance import Dominance
 from yumen_core.errors import CallError
+from yumen_core.privacy import rho_of
 from yumen_core.sql import Column, ColumnType, Grade, TableSchema
 from yumen_core.sql.schema import (
     MAX_COLUMNS,
@@ -48,6 +67,7 @@ MAX_FILE_BYTES = 4 << 20
 MAX_NULL_VALUES = 100
 LOWEST_THRESHOLD = 3
 LOWEST_MIN_NODES = 3
+MOST_EPSILON = 20.0
 _SHOWN_CHARS = 60
 # Neither zones nor what depends on a locale but the English names of months.
 _FORMAT = re.compile(r"(%[YymdjbBHIMSfp%]|[^%\x00-\x1f]){1,60}")
@@ -129,15 +149,83 @@ class ColumnDeclaration(_Part):
         )
 
 
+class DominanceDeclaration(_Part):
+    """The `n` greatest values of a cell may be `percent` % of the sum of all, and no more."""
+
+    n: Annotated[StrictInt, Field(ge=1, le=10)] = 2
+    percent: Annotated[StrictInt, Field(ge=1, le=99)] = 85
+
+
+def _or_off(expected: str, wanted: type) -> BeforeValidator:
+    """`off` alone is None; YAML reads it, bare, as false. Nothing at all is a fault."""
+
+    def read(value: object) -> object:
+        if value is False or value == "off":
+            return None
+        if not isinstance(value, wanted):
+            raise PydanticCustomError("off", expected)
+        return value
+
+    return BeforeValidator(read)
+
+
 class DisclosureDeclaration(_Part):
-    """What must stand behind a released value: rows at this node, and nodes.
+    """What must stand behind a released value (docs/disclosure.md): rows at this node, and nodes;
+    values none of which dominates; behind a model, `min_degrees_of_freedom` rows of this node
+    beyond its parameters. What is left out has the default.
 
     Lower than the defaults is the institution's right, down to 3 rows and 3 nodes: with two nodes
-    behind a value either could subtract its own share.
+    behind a value either could subtract its own share. So is `off`, for either rule of dominance.
     """
 
     threshold: Annotated[StrictInt, Field(ge=LOWEST_THRESHOLD)] = 10
     min_nodes: Annotated[StrictInt, Field(ge=LOWEST_MIN_NODES, le=255)] = 3
+    dominance: Annotated[
+        DominanceDeclaration | None, _or_off("`n` and `percent`, or `off`", Mapping)
+    ] = DominanceDeclaration()
+    p_percent: Annotated[
+        Annotated[StrictInt, Field(ge=1, le=100)] | None, _or_off("a whole number, or `off`", int)
+    ] = 10
+    min_degrees_of_freedom: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = 10
+
+    @property
+    def rules(self) -> Dominance:
+        """The rules of dominance."""
+        p_percent = self.p_percent or 0
+        if self.dominance is None:
+            return Dominance(percent=0, p_percent=p_percent)
+        return Dominance(self.dominance.n, self.dominance.percent, p_percent)
+
+
+class PrivacyDeclaration(_Part):
+    """What answers with noise may cost in all, and for each project; with `required` there are no
+    others. Epsilons are counted at `delta`, a power of ten. Answers with noise have no threshold:
+    an epsilon is what protects a row then. Without this section a table gives none.
+    """
+
+    required: StrictBool = False
+    epsilon: Annotated[float, Field(gt=0, le=MOST_EPSILON)]
+    delta: float | StrictStr = 1e-6
+    project_epsilon: Annotated[float, Field(gt=0, le=MOST_EPSILON)] | None = None
+
+    @property
+    def micro_rho(self) -> int:
+        """The limit of the table. Raises `CallError` for a delta that is no power of ten."""
+        return rho_of(self.epsilon, self._delta)
+
+    @property
+    def project_micro_rho(self) -> int:
+        """The limit of each project: no more than the table's."""
+        epsilon = self.epsilon if self.project_epsilon is None else self.project_epsilon
+        return min(self.micro_rho, rho_of(epsilon, self._delta))
+
+    @property
+    def _delta(self) -> str:
+        """As a power of ten is written; whatever else it is, as given."""
+        try:
+            return f"{Decimal(str(self.delta)).normalize():e}"
+        except InvalidOperation:
+            return str(self.delta)
 
 
 class _Document(_Part):
@@ -147,6 +235,7 @@ class _Document(_Part):
     columns: Annotated[tuple[ColumnDeclaration, ...], Field(min_length=1, max_length=MAX_COLUMNS)]
     key: Annotated[tuple[str, ...], Field(max_length=MAX_KEY_COLUMNS)] = ()
     disclosure: DisclosureDeclaration = DisclosureDeclaration()
+    privacy: PrivacyDeclaration | None = None
     out_of_bounds: OutOfBounds = OutOfBounds.MISSING
 
 
@@ -156,6 +245,8 @@ _PARTS: dict[str, type[_Part]] = {
     "columns": ColumnDeclaration,
     "columns.bounds": BoundsDeclaration,
     "disclosure": DisclosureDeclaration,
+    "disclosure.dominance": DominanceDeclaration,
+    "privacy": PrivacyDeclaration,
 }
 
 
@@ -170,6 +261,7 @@ class TableDeclaration:
     disclosure: DisclosureDeclaration
     out_of_bounds: OutOfBounds
     key: tuple[str, ...] = ()
+    privacy: PrivacyDeclaration | None = None
 
     def schema(self) -> TableSchema:
         """What is published."""
@@ -227,8 +319,11 @@ def _checked(path: Path, document: _Document, source: SourceDeclaration) -> Tabl
         disclosure=document.disclosure,
         out_of_bounds=document.out_of_bounds,
         key=document.key,
+        privacy=document.privacy,
     )
     try:
+        if document.privacy is not None:
+            _ = document.privacy.project_micro_rho
         check_text(document.meaning, "meaning of the table", MAX_MEANING_CHARS)
         declaration.schema()
     except CallError as fault:

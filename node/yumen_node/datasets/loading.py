@@ -61,6 +61,16 @@ def load_rows(
     return _report(declaration, [int(count) for count in found])
 
 
+def check_names(declaration: TableDeclaration) -> None:
+    """Whether no column hides the places of the rows. Raises `StateError` (`table_declaration`)."""
+    if any(entry.name.casefold() == "rowid" for entry in declaration.columns):
+        raise StateError(
+            "table_declaration",
+            f"expected no column named `rowid` in table `{declaration.name}`, got one",
+            remedy="give it another name, with the one in the source as `source_name`",
+        )
+
+
 def check_key(
     connection: duckdb.DuckDBPyConnection, declaration: TableDeclaration, name: str
 ) -> None:

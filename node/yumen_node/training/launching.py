@@ -12,6 +12,7 @@ from yumen_core import canonical
 from yumen_core.rpc.v1 import training_pb2
 from yumen_core.training.bundle import Bundle
 from yumen_core.training.models.ready import ReadyModel
+from yumen_core.training.privacy import JobNoise
 from yumen_core.training.records import Config, Scalar, to_proto
 
 from yumen_node.training.limits import TrainingLimits
@@ -28,7 +29,7 @@ _ID_BITS = 63
 @dataclass(frozen=True)
 class Launching:
     """A job's program on the rows in the Parquet file `data`; `threshold` is the fewest rows that
-    may stand behind a category of a ready model."""
+    may stand behind a category of a ready model; `noise` is that of a private training."""
 
     job_id: str
     program: Program
@@ -36,6 +37,7 @@ class Launching:
     run_config: Mapping[str, Scalar]
     node_number: int
     threshold: int = 1
+    noise: JobNoise | None = None
 
     def laid_out(self, folder: Path, limits: TrainingLimits, *, walled: bool) -> Launch:
         """Write the bundle's files into the job's `folder`, which it makes."""
@@ -61,6 +63,11 @@ class Launching:
             node_id=self.node_number + 2,
             threshold=self.threshold,
         )
+        if self.noise is not None:
+            start.noise.key = self.noise.key.reveal()
+            plan = self.noise.plan
+            start.noise.count, start.noise.train = plan.count, plan.train
+            start.noise.evaluate = plan.evaluate
         config = dict(self.run_config)
         if isinstance(self.program, Bundle):
             config = {**self.program.app.run_config, **config}

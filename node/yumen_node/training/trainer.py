@@ -21,6 +21,7 @@ from yumen_core.canonical import Json
 from yumen_core.errors import CallError, StateError
 from yumen_core.rpc.v1 import training_pb2
 from yumen_core.training.bundle import Bundle
+from yumen_core.training.privacy import JobNoise
 from yumen_core.training.records import Action, Record, Records, Scalar, to_proto
 
 from yumen_node.training.absent import absent_module
@@ -101,6 +102,7 @@ class Trainer:
         node_number: int = 0,
         reply_limit: int = DEFAULT_REPLY_BYTES,
         threshold: int = 1,
+        noise: JobNoise | None = None,
     ) -> dict[str, Record]:
         """What the job's program answers to `records`, as it came from the sandbox: the caller
         checks names, shapes and values.
@@ -108,15 +110,16 @@ class Trainer:
         The first step starts the job's worker, on the rows in the Parquet file `data`; a later one
         does so again if the worker ended. Jobs take turns; `timeout_s` counts from this call,
         waiting included; `reply_limit` is in bytes; `threshold` is the fewest rows that may stand
-        behind a category of a ready model. Raises `StateError`: `training` for what the program
-        did or what this node lacks, `sandbox` where it may not run here, `deadline`, `cancelled`
+        behind a category of a ready model, `noise` that of a private training. Raises
+        `StateError`: `training` for what the program did or what this node lacks, `sandbox`
+        where it may not run here, `deadline`, `cancelled`
         once the job is forgotten.
         """
         if not _JOB.fullmatch(job_id):
             raise CallError("argument", "expected a job's id of letters, digits, `-` and `_`")
         job = self._jobs.setdefault(job_id, _Job())
         config = dict(run_config or {})
-        launching = Launching(job_id, program, data, config, node_number, threshold)
+        launching = Launching(job_id, program, data, config, node_number, threshold, noise)
         step = _Step(action, records, time.monotonic() + timeout_s, reply_limit)
         async with self._turn(job, timeout_s):
             try:

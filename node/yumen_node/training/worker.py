@@ -19,6 +19,7 @@ from yumen_node.training.frames import MAX_FRAME_BYTES, Closed, read_frame, writ
 
 if TYPE_CHECKING:
     from yumen_core.rpc.v1 import training_pb2
+    from yumen_core.training.privacy import JobNoise
     from yumen_core.training.records import Action, Record, Records
 
 _NO_MEMORY = ("can't allocate memory", "not enough memory")
@@ -88,7 +89,9 @@ def _started(start: training_pb2.SandboxStart) -> App:
         if start.model:
             from yumen_node.training.ready import ReadyApp
 
-            return ReadyApp(start.model, start.data_path, threshold=start.threshold)
+            return ReadyApp(
+                start.model, start.data_path, threshold=start.threshold, noise=_noise(start)
+            )
         from yumen_node.training.flower import FlowerApp, NoApp
 
         try:
@@ -107,6 +110,16 @@ def _started(start: training_pb2.SandboxStart) -> App:
     except BaseException:  # noqa: BLE001  the code of another party may raise anything
         traceback.print_exc()
         raise Fault("import") from None
+
+
+def _noise(start: training_pb2.SandboxStart) -> JobNoise | None:
+    from yumen_core.secret import Secret
+    from yumen_core.training.privacy import JobNoise, NoisePlan
+
+    if not start.HasField("noise"):
+        return None
+    noise = start.noise
+    return JobNoise(NoisePlan(noise.count, noise.train, noise.evaluate), Secret(noise.key))
 
 
 def _reference(folder: str) -> str:

@@ -6,10 +6,12 @@ import importlib
 import inspect
 import os
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,14 +19,24 @@ from yumen_core.clock import SystemClock
 from yumen_core.errors import CallError, StateError, YumenError
 from yumen_core.identity.files import PRIVATE_MODE, read_file, replace_file
 from yumen_core.jobs.job_id import new_job_id
+from yumen_core.privacy import Privacy
+from yumen_core.privacy.budget import MAX_MICRO_RHO
 from yumen_core.rpc.v1 import training_pb2
 from yumen_core.securesum.suite import Suite
 from yumen_core.training.bundle import Bundle
 from yumen_core.training.models import ReadyModel
-from yumen_core.training.records import MAX_TENSORS, Arrays, Values, parse_input, to_proto
+from yumen_core.training.records import (
+    MAX_TENSORS,
+    Action,
+    Arrays,
+    Values,
+    parse_input,
+    to_proto,
+)
 from yumen_core.training.source import metric_names
 from yumen_core.training.spec import MAX_VALUES, Program, Setting
 
+from yumen.report import CheckReport
 from yumen.session import Session, Terms
 from yumen.training.aggregate import DEFAULT_WEIGHT
 from yumen.training.course import OnReport
@@ -80,6 +92,7 @@ class FederatedTraining:
         self._journal = journal
         self._bundle = None if asked.path is None else Bundle.from_folder(asked.path)
         self._rounds: FederatedRounds | None = None
+        self._strategy: Strategy | None = None
 
     def with_strategy(
         self,
@@ -91,6 +104,7 @@ class FederatedTraining:
     ) -> TrainingResult:
         """Run a strategy of the caller's. Raises as `train.train`."""
         assert self._asked.rounds is not None
+        self._strategy = strategy
         with _Kept(self._journal):
             result = train(
                 self._start,
@@ -136,39 +150,101 @@ class FederatedTraining:
             self._rounds.abandon()
 
     def _start(self) -> FederatedRounds:
-        self._rounds = FederatedRounds(self._session, self._terms())
+        private = self._asked.terms.privacy is not None
+        done = Counter(kept.action for kept in self._journal.read()) if private else Counter()
+        terms = terms_of(self._asked, self._bundle, done=done, evaluates=evaluates(self._strategy))
+        privacy = terms.terms.privacy
+
+        def accepted(job_id: str) -> None:
+            self._journal.add_jobs([job_id])
+            if privacy is not None:
+                self._journal.add_cost(job_id, privacy.micro_rho)
+
+        self._rounds = FederatedRounds(self._session, terms, on_job=accepted)
         return self._rounds
 
     def _noted(self, result: TrainingResult) -> TrainingResult:
-        """`result`, with a note on each metric that the caller named and no run gave."""
+        """`result`, with a note on each metric that the caller named and no run gave, and on what
+        the training cost in privacy."""
+        privacy = self._asked.terms.privacy
+        if privacy is not None:
+            paid = min(MAX_MICRO_RHO, sum(self._journal.costs.values()))
+            result.privacy = replace(privacy, micro_rho=paid or privacy.micro_rho)
         given = {name for report in result.reports for name in report.metrics}
         absent = dict.fromkeys(n for n in self._asked.metrics or () if n not in given)
         absent.pop(DEFAULT_WEIGHT, None)
         result.notes += tuple(f"no node gave `{name}`" for name in absent)
         return result
 
-    def _terms(self) -> TrainingTerms:
-        asked, bundle, model = self._asked, self._bundle, self._asked.model
-        config: Mapping[str, Setting] = {}
-        program: Program
-        if bundle is not None:
-            config = with_overrides(bundle.app.run_config, asked.run_config)
-            program, known = program_of(bundle), metric_names(bundle)
-        else:
-            assert model is not None
-            program, known = model, list(model.metric_names)
-        return TrainingTerms(
-            terms=asked.terms,
-            sql=rows_statement(asked.table, _columns(asked), asked.where),
-            program=program,
-            metrics=tuple(asked.metrics if asked.metrics is not None else known),
-            runs=asked.rounds or rounds_setting(config) or DEFAULT_APP_ROUNDS,
-            suite=_suite(asked.suite),
-            clip_norm=asked.clip_norm,
-            round_timeout_s=asked.round_timeout_s,
-            run_config=config,
-            bundle=bundle,
-        )
+
+def terms_of(
+    asked: TrainingRequest,
+    bundle: Bundle | None,
+    *,
+    done: Mapping[Action, int] = MappingProxyType({}),
+    evaluates: bool = True,
+) -> TrainingTerms:
+    """What is signed of a request, but the shape of the model. `done` counts the runs of a private
+    training that an earlier job has paid for; without `evaluates` it has nothing evaluated at the
+    nodes, and need not pay for it.
+    """
+    model = asked.model
+    config: Mapping[str, Setting] = {}
+    program: Program
+    if bundle is not None:
+        config = with_overrides(bundle.app.run_config, asked.run_config)
+        program, known = program_of(bundle), metric_names(bundle)
+    else:
+        assert model is not None
+        program, known = model, list(model.metric_names)
+    runs = asked.rounds or rounds_setting(config) or DEFAULT_APP_ROUNDS
+    terms, evaluations = asked.terms, None
+    if terms.privacy is not None:
+        whole, evaluations = runs, 0
+        if evaluates:
+            evaluations = max(0, whole - done.get(Action.EVALUATE, 0))
+        runs = max(0, whole - done.get(Action.TRAIN, 0))
+        if not runs and not evaluations:
+            runs = 1  # all is kept, and nothing will be asked
+        terms = replace(terms, privacy=share_of(terms.privacy, max(runs, evaluations), whole))
+    return TrainingTerms(
+        terms=terms,
+        sql=rows_statement(asked.table, _columns(asked), asked.where),
+        program=program,
+        metrics=tuple(asked.metrics if asked.metrics is not None else known),
+        runs=runs,
+        suite=_suite(asked.suite),
+        clip_norm=asked.clip_norm,
+        round_timeout_s=asked.round_timeout_s,
+        run_config=config,
+        bundle=bundle,
+        evaluations=evaluations,
+    )
+
+
+def share_of(privacy: Privacy, rounds: int, of: int) -> Privacy:
+    """What `rounds` rounds of `of` cost, rounded down: a training that is resumed pays for the
+    rounds that are left, at the same noise."""
+    return replace(privacy, micro_rho=max(1, privacy.micro_rho * rounds // of))
+
+
+def evaluates(strategy: Strategy | None) -> bool:
+    """Whether it has anything evaluated at the nodes, by the setting that Flower's all have."""
+    return bool(getattr(strategy, "fraction_evaluate", 1.0) > 0)
+
+
+def check_training(
+    session: Session,
+    asked: TrainingRequest,
+    weights: Mapping[str, Any],
+    strategy: Strategy | None = None,
+) -> CheckReport:
+    """Every party's decision on a training, nothing computed, nothing kept. The runs, and with
+    privacy the noise, are those with which `strategy` would train. Raises as `begin`."""
+    _check_alone(asked)
+    bundle = None if asked.path is None else Bundle.from_folder(asked.path)
+    terms = terms_of(asked, bundle, evaluates=evaluates(strategy))
+    return FederatedRounds(session, terms).check(_as_arrays(weights))
 
 
 def begin(
@@ -179,11 +255,7 @@ def begin(
     folder: str | os.PathLike[str] | None,
 ) -> Journal:
     """Check what can be checked without a federation, and begin the journal of a new training."""
-    _suite(asked.suite)
-    _columns(asked)
-    if asked.rounds is not None:
-        check_rounds(asked.rounds)
-    _check_round_timeout(asked.round_timeout_s)
+    _check_alone(asked)
     if initial is not None and asked.model is not None:
         check_initial(asked.model, initial)
     digest = "" if asked.path is None else Bundle.from_folder(asked.path).digest.hex()
@@ -266,6 +338,21 @@ def _suite(name: object) -> Suite:
         raise CallError("argument", f"expected suite `stream` or `bfv`, got `{name}`") from None
 
 
+def _check_alone(asked: TrainingRequest) -> None:
+    """What can be checked of a request without its federation. Raises `CallError`."""
+    _suite(asked.suite)
+    _columns(asked)
+    if asked.rounds is not None:
+        check_rounds(asked.rounds)
+    _check_round_timeout(asked.round_timeout_s)
+    if asked.terms.privacy is not None and asked.model is None:
+        raise CallError(
+            "training",
+            "expected a model of `yumen.models` with `privacy`, got code of your own",
+            remedy="train a ready model: no reader of code can show that it clips each row",
+        )
+
+
 def _check_round_timeout(seconds: object) -> None:
     if isinstance(seconds, bool) or not isinstance(seconds, int) or not 1 <= seconds <= 86_400:
         raise CallError(
@@ -327,6 +414,10 @@ def _plain(asked: TrainingRequest) -> dict[str, object]:
         "model": None if asked.model is None else asked.model.to_json(),
         "nodes": None if terms.nodes is None else list(terms.nodes),
         "path": None if asked.path is None else str(asked.path.resolve()),
+        "privacy": None
+        if terms.privacy is None
+        else {"delta": terms.privacy.delta, "micro_rho": terms.privacy.micro_rho},
+        "project": terms.project,
         "purpose": terms.purpose,
         "round_timeout_s": asked.round_timeout_s,
         "rounds": asked.rounds,
@@ -342,8 +433,14 @@ def _plain(asked: TrainingRequest) -> dict[str, object]:
 
 def _request(document: dict[str, Any]) -> TrainingRequest:
     model, path = document["model"], document["path"]
+    privacy = document.get("privacy")
     terms = Terms(
-        document["purpose"], document["nodes"], document["min_nodes"], document["timeout_s"]
+        document["purpose"],
+        document["nodes"],
+        document["min_nodes"],
+        document["timeout_s"],
+        None if privacy is None else Privacy(privacy["micro_rho"], privacy["delta"]),
+        document.get("project", ""),
     )
     named = (
         *("clip_norm", "columns", "evaluate_config", "metrics", "round_timeout_s", "rounds"),

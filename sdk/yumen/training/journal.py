@@ -130,6 +130,15 @@ class Journal:
         return tuple(str(job) for job in jobs) if isinstance(jobs, Sequence) else ()
 
     @property
+    def costs(self) -> Mapping[str, int]:
+        """What each job of a private training may have cost at a node, in micro-rho."""
+        kept = _mapping(self._document.get("costs"))
+        return {job: cost for job, cost in kept.items() if isinstance(cost, int)}
+
+    def add_cost(self, job_id: str, micro_rho: int) -> None:
+        self._update(costs={**self.costs, job_id: micro_rho})
+
+    @property
     def strategy(self) -> Mapping[str, Json] | None:
         """Class and attributes of the strategy that began, as `create` kept them."""
         found = self._document["strategy"]
@@ -261,7 +270,11 @@ def _read_asked(path: Path) -> dict[str, Json]:
     except (ValueError, RecursionError):
         document = None
     keys = {"asked", "jobs", "randomness", "state", "strategy", "version"}
-    if not isinstance(document, dict) or document.keys() != keys or document["version"] != 1:
+    if (
+        not isinstance(document, dict)
+        or document.keys() - {"costs"} != keys
+        or document["version"] != 1
+    ):
         raise StateError(
             "state",
             f"expected a training in `{path}`, got another form",
@@ -279,7 +292,7 @@ def _jobs_of(path: Path) -> Sequence[Json]:
     return jobs if isinstance(jobs, Sequence) else ()
 
 
-def _mapping(value: Json) -> Mapping[str, Json]:
+def _mapping(value: Json | None) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from yumen_core.errors import CallError
 from yumen_core.identity.files import PRIVATE_MODE, replace_file
+from yumen_core.privacy import Privacy
 from yumen_core.training.records import Action, Values
 
 from yumen.display import Grid, counted, format_numbers, html, plain, short_name, shortened
@@ -34,7 +35,8 @@ class TrainingResult:
     `arrays` holds the final tensors by name, in the types of the initial ones. `participants` are
     the SPIFFE ids behind the last run, `excluded` those that took no part at all; `reports` one
     entry a run; `job_ids` the jobs, several where the training was resumed; `elapsed_s` the time
-    of this call. `strategy` is its class's name.
+    of this call. `strategy` is its class's name. `privacy`, of a private training, is what all its
+    jobs may have cost together at each node.
 
     `metrics` is a pandas frame, `state_dict()` PyTorch tensors, `save(path)` a file that
     `torch.load(path, weights_only=True)` reads, `plot()` the learning curves.
@@ -52,6 +54,7 @@ class TrainingResult:
         job_ids: tuple[str, ...] = (),
         elapsed_s: float = 0.0,
         notes: tuple[str, ...] = (),
+        privacy: Privacy | None = None,
     ) -> None:
         self.arrays = dict(arrays)
         self.reports = tuple(reports)
@@ -62,6 +65,7 @@ class TrainingResult:
         self.job_ids = job_ids
         self.elapsed_s = elapsed_s
         self.notes = notes
+        self.privacy = privacy
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -223,6 +227,11 @@ class TrainingResult:
                 f"{clipped[0]}: {counted(most, 'node')} at most"
             )
         yield from self._idle()
+        if self.privacy is not None:
+            yield (
+                f"noise added: epsilon {self.privacy.epsilon:.4g} at delta {self.privacy.delta}, "
+                f"{self.privacy.micro_rho:,} millionths of rho at each node, for each of its rows"
+            )
         yield from self.notes
         values = sum(int(array.size) for array in self.arrays.values())
         words = [counted(values, "value"), f"{self.elapsed_s:.2f} s"]

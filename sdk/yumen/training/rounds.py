@@ -24,6 +24,7 @@ from yumen_core.securesum.contribution import open_sum
 from yumen_core.securesum.suite import Suite
 from yumen_core.training.bundle import Bundle
 from yumen_core.training.models import ReadyModel
+from yumen_core.training.privacy import noise_plan
 from yumen_core.training.records import Action, Arrays, Records, Values, to_proto
 from yumen_core.training.shape import UpdateShape, UpdateTotals
 from yumen_core.training.spec import (
@@ -57,8 +58,9 @@ SPARE_RUNS = 8
 class TrainingTerms:
     """What is trained, and on what terms: everything that is signed but the shape of the model.
 
-    `sql` is the statement of the rows, `runs` the most runs of each action, `metrics` the names of
-    what nodes may tell beside the model. `bundle` is the code, where the program is code.
+    `sql` is the statement of the rows, `runs` the most runs of each action, `evaluations` the most
+    of `evaluate` where they are others, `metrics` the names of what nodes may tell beside the
+    model. `bundle` is the code, where the program is code.
     """
 
     terms: Terms
@@ -72,25 +74,38 @@ class TrainingTerms:
     round_timeout_s: int = 600
     run_config: Mapping[str, Setting] | None = None
     bundle: Bundle | None = None
+    evaluations: int | None = None
 
 
 class FederatedRounds:
     """The runs of one training; see `aggregate.Rounds`."""
 
-    def __init__(self, session: Session, terms: TrainingTerms) -> None:
-        """Raises as `Session.ask` does, and as `check_model` for a ready model."""
+    def __init__(
+        self,
+        session: Session,
+        terms: TrainingTerms,
+        *,
+        on_job: Callable[[str], None] = lambda job_id: None,
+    ) -> None:
+        """`on_job` hears of each job that was accepted. Raises as `Session.ask` does, and as
+        `check_model` for a ready model."""
         self._session = session
         self._terms = terms
+        self._on_job = on_job
         self._tell: Callable[[job_pb2.JobStatus], None] = lambda status: None
         self._job: _Job | None = None
         self.job_ids: list[str] = []
         self.excluded: tuple[Exclusion, ...] = ()
+        self._chosen: tuple[str, ...] = ()
+        self.min_nodes = 0
         # Without a shape no job can be signed; which nodes it will be put to is known.
         asked = session.ask(terms.sql, terms.terms, training=self._spec((_NOTHING,), ""))
         if isinstance(terms.program, ReadyModel):
             check_model(terms.program, asked.schemas[asked.plan.table])
         self._chosen = tuple(sorted(node.descriptor.node.uri for node in asked.nodes))
         self.min_nodes = asked.min_nodes
+        if terms.terms.privacy is not None:
+            noise_plan(self._spec((_NOTHING,), ""), terms.terms.privacy)
 
     @property
     def participants(self) -> tuple[str, ...]:
@@ -147,6 +162,12 @@ class FederatedRounds:
         job = self._job
         if job is not None and job.covers(action, layout, weight):
             return job
+        if job is not None and self._terms.terms.privacy is not None:
+            raise CallError(
+                "training",
+                "expected one shape of content all through a private training, got another: it "
+                "would be a second job, paid for again",
+            )
         self.complete()
         training = self._spec(layout, weight)
         asked = self._ask(training)
@@ -159,7 +180,13 @@ class FederatedRounds:
         status = submission.submit()
         self._job = _Job(self._session, submission, training, self._chosen, timeout_s)
         submission.follow(status, timeout_s, self._tell, until=_decided)
+        self._on_job(submission.job_id)
         return self._job
+
+    def _losses(self) -> int:
+        """How many nodes a private training can lose, each for a run that is named, and paid for,
+        beside the rounds. None is paid for where every node is needed."""
+        return max(0, len(self._chosen) - self.min_nodes)
 
     def _ask(self, training: TrainingSpec) -> Asked:
         terms = self._terms
@@ -167,10 +194,11 @@ class FederatedRounds:
 
     def _spec(self, layout: tuple[TensorShape, ...], weight: str) -> TrainingSpec:
         terms = self._terms
-        most = terms.runs + SPARE_RUNS
-        actions = [Action.TRAIN, Action.EVALUATE] if layout else [Action.EVALUATE]
+        spare = SPARE_RUNS if terms.terms.privacy is None else self._losses()
+        asked = {Action.TRAIN: terms.runs} if layout else {}
+        asked[Action.EVALUATE] = terms.runs if terms.evaluations is None else terms.evaluations
         if terms.bundle is not None:  # no ready model answers a query
-            actions.append(Action.QUERY)
+            asked[Action.QUERY] = terms.runs
         weight = weight or DEFAULT_WEIGHT
         names = {LEGACY_LOSS, *terms.metrics} if weight == LEGACY_WEIGHT else {*terms.metrics}
         return TrainingSpec(
@@ -178,7 +206,7 @@ class FederatedRounds:
             sql=terms.sql,
             arrays=layout,
             metrics=tuple(sorted(names - {weight})[:MAX_METRICS]),
-            runs=dict.fromkeys(actions, most),
+            runs={action: count + spare for action, count in asked.items() if count},
             weight=weight,
             clip_norm=terms.clip_norm,
             round_timeout_s=terms.round_timeout_s,

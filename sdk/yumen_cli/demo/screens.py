@@ -114,7 +114,8 @@ class Screen:
         values = [cell for answer in answers for cell in answer.truth.held_values]
         self._console.print(
             Text(
-                f"{len(cells)} cells stayed at their hospital: under 10 rows are behind each.\n"
+                f"{len(cells)} cells stayed at their hospital: under 10 rows are behind each, or"
+                " would follow by subtraction from an earlier answer.\n"
                 f"{len(values)} totals were not released: under 3 hospitals are behind them, or"
                 " not the same."
             )

@@ -4,6 +4,8 @@ It shares no code with the federation. The rules are the tables' published ones:
 outside 60 to 700 was not measured; a hospital stands behind a value only where 10 rows or more do
 (10 measured for a mean; for a share, 10 patients that it counts); a value is released where three
 hospitals stand behind it, and a share only where the same hospitals stand behind its two counts.
+What a hospital lets go must not differ by fewer than 10 patients from what it let go before, group
+by group and all together: otherwise these follow by subtraction.
 """
 
 from __future__ import annotations
@@ -39,6 +41,22 @@ class HeldCell:
     reason: str
 
 
+class LetGo:
+    """The groups of patients that each hospital let go, question after question."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, list[frozenset[object]]] = {}
+
+    def apart(self, hospital: str, patients: frozenset[object]) -> int:
+        """How many patients, fewer than the threshold, would follow by subtraction; 0 for none."""
+        known = self._sets.get(hospital, [])
+        sides = (max(len(patients - old), len(old - patients)) for old in known)
+        return min((side for side in sides if 0 < side < THRESHOLD), default=0)
+
+    def add(self, hospital: str, patients: frozenset[object]) -> None:
+        self._sets.setdefault(hospital, []).append(patients)
+
+
 @dataclass(frozen=True)
 class Truth:
     """What one question must return: released groups in order, their values by measure."""
@@ -60,17 +78,26 @@ def read(files: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
     return frames
 
 
-def compute(question: Question, frames: Mapping[str, pd.DataFrame]) -> Truth:
-    """The released answer to `question`, and every cell that is held back."""
+def compute(
+    question: Question, frames: Mapping[str, pd.DataFrame], let_go: LetGo | None = None
+) -> Truth:
+    """The released answer to `question`, and every cell that is held back; what is let go is
+    added to `let_go`, of the questions before."""
+    let_go = LetGo() if let_go is None else let_go
+    near = {name: _near(frame, question.key, name, let_go) for name, frame in frames.items()}
+    alone = {name: frozenset[object]() for name in frames}
     groups: dict[str, dict[str, Value]] = {}
     held_cells: list[HeldCell] = []
     held_values: list[HeldCell] = []
     for group in _groups(question, frames):
         parts = {name: frame[frame[question.key] == group] for name, frame in frames.items()}
-        behind = _behind(group, parts, held_cells)
+        behind = _behind(group, parts, near, held_cells)
         if why := _why_held("patients", behind):
             held_values.append(HeldCell("", group, "patients", why))
             continue
+        for name in behind["patients"]:
+            let_go.add(name, frozenset(parts[name].index))
+            alone[name] |= frozenset(parts[name].index)
         groups[group] = {}
         for measure, names in behind.items():
             enough = not (why := _why_held(measure, behind))
@@ -80,6 +107,8 @@ def compute(question: Question, frames: Mapping[str, pd.DataFrame]) -> Truth:
             # The deviation stands on the same rows as the mean: one word for both.
             if not enough and measure != "sd_chol":
                 held_values.append(HeldCell("", group, measure, why))
+    for name, patients in alone.items():
+        let_go.add(name, patients)
     return Truth(groups, tuple(held_cells), tuple(held_values))
 
 
@@ -87,8 +116,28 @@ def _groups(question: Question, frames: Mapping[str, pd.DataFrame]) -> list[str]
     return sorted({str(label) for frame in frames.values() for label in frame[question.key]})
 
 
+def _near(frame: pd.DataFrame, key: str, hospital: str, let_go: LetGo) -> dict[str, int]:
+    """The groups that a hospital keeps because of what it let go before, and how many patients
+    would follow: each for itself, and then the smallest until all together are safe."""
+    cells = {
+        str(label): frozenset(part.index)
+        for label, part in frame.groupby(key, sort=True)
+        if len(part) >= THRESHOLD
+    }
+    near = {label: apart for label in cells if (apart := let_go.apart(hospital, cells[label]))}
+    left = sorted((label for label in cells if label not in near), key=lambda la: -len(cells[la]))
+    while left and (
+        apart := let_go.apart(hospital, frozenset().union(*(cells[label] for label in left)))
+    ):
+        near[left.pop()] = apart
+    return near
+
+
 def _behind(
-    group: str, parts: Mapping[str, pd.DataFrame], held: list[HeldCell]
+    group: str,
+    parts: Mapping[str, pd.DataFrame],
+    near: Mapping[str, Mapping[str, int]],
+    held: list[HeldCell],
 ) -> dict[str, list[str]]:
     """The hospitals behind each measure of `group`; what falls short is added to `held`."""
     behind: dict[str, list[str]] = {
@@ -100,6 +149,9 @@ def _behind(
     for name, part in parts.items():
         if len(part) < THRESHOLD:
             held.append(HeldCell(name, group, "patients", f"{len(part)} patients"))
+            continue
+        if apart := near[name].get(group):
+            held.append(HeldCell(name, group, "patients", f"{apart} would follow by subtraction"))
             continue
         behind["patients"].append(name)
         measured = int(part["chol"].count())

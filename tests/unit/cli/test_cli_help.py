@@ -35,6 +35,10 @@ def test_the_commands() -> None:
         *("authority issued", "coordinator init", "coordinator start", "coordinator status"),
         *("node init", "node start", "node tables", "node quality", "node approvals"),
         *("user enrol", "user show", "log verify"),
+        *("policy lint", "policy test", "policy explain", "policy diff", "policy replay"),
+        "policy sign",
+        *("audit verify", "audit show", "audit export", "audit replay", "audit report"),
+        "receipt verify",
         *("datasets", "check", "query", "run", "resume", "jobs", "cancel", "demo"),
     }
 
@@ -50,7 +54,7 @@ def test_help_of(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*name.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert f"Usage: yumen {name}" in text
-    assert "--json" in text
+    assert "--json" in text or "--format" in text
     assert f"Example:\n    yumen {name}" in text
     assert "\\[" not in text
     for parameter in COMMANDS[name].params:

@@ -67,7 +67,7 @@ FAULTS = [
         "meaning: patients",
         "colour: red\nmeaning: patients",
         "`colour`: expected only known keys, got an unknown one; known are: `columns`, "
-        "`disclosure`, `key`, `meaning`, `name`, `out_of_bounds`, `source`",
+        "`disclosure`, `key`, `meaning`, `name`, `out_of_bounds`, `privacy`, `source`",
     ),
     (
         "    scale: 1",
@@ -142,6 +142,19 @@ FAULTS = [
         "columns:",
         "disclosure: {min_nodes: 2}\ncolumns:",
         "`disclosure.min_nodes`: expected greater than or equal to 3, got `2`",
+    ),
+    *(
+        (
+            "columns:",
+            f"privacy: {{epsilon: 1, delta: {given}}}\ncolumns:",
+            f"expected a delta such as `1e-6`, got `{shown}`",
+        )
+        for given, shown in (
+            ("tiny", "tiny"),
+            ("0.0015", "1.5e-3"),
+            ("2e-06", "2e-6"),
+            (".nan", "NaN"),
+        )
     ),
     (
         "columns:",

@@ -39,7 +39,7 @@ WHOLE_SET = "expected the whole set of a run whose sum this node has its share i
 class Play:
     """A training that all sites have accepted, driven as coordinator and requester would."""
 
-    def __init__(self, sites: Sequence[Site], li: Membership) -> None:
+    def __init__(self, sites: Sequence[Site], li: Membership, **asked: Any) -> None:
         self.sites, self.li = list(sites), li
         self.job = job_for(
             li,
@@ -48,6 +48,7 @@ class Play:
             sql=SQL,
             plan_digest=parse_columns(SQL, {"heart": HEART}).digest,
             min_nodes=3,
+            **asked,
         )
         self.digest = spec_digest(self.job.envelope.payload)
         self.names = sorted(site.uri for site in sites)

@@ -97,8 +97,8 @@ CALLS: list[tuple[Callable[[], object], str]] = [
     (
         lambda: models.logistic(["a"], "y", epoch=3),
         "expected a setting of the model (batch_size, clip_gradient, decay, epochs, holdout, "
-        "learning_rate, momentum, optimizer, proximal_mu, seed, split_seed, steps, stratify, "
-        "weight_decay), got `epoch`",
+        "learning_rate, max_grad_norm, momentum, optimizer, proximal_mu, seed, split_seed, steps, "
+        "stratify, weight_decay), got `epoch`",
     ),
     (lambda: models.logistic(["a"], "y", epochs=0), "expected `epochs` to be an integer from 1 to"),
     (lambda: models.logistic(["a"], "y", epochs=1001), "from 1 to 1000, got `1001`"),

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17yumen/v1/training.proto\x12\x08yumen.v1\"B\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xdd\x01\n\x06Scalar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07integer\x18\x02 \x01(\x12H\x00\x12\x0e\n\x04real\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x12\r\n\x03raw\x18\x05 \x01(\x0cH\x00\x12\x0e\n\x04\x66lag\x18\x06 \x01(\x08H\x00\x12&\n\x08integers\x18\x07 \x01(\x0b\x32\x12.yumen.v1.IntegersH\x00\x12 \n\x05reals\x18\x08 \x01(\x0b\x32\x0f.yumen.v1.RealsH\x00\x12 \n\x05texts\x18\t \x01(\x0b\x32\x0f.yumen.v1.TextsH\x00\x42\x07\n\x05value\"\x1a\n\x08Integers\x12\x0e\n\x06values\x18\x01 \x03(\x12\"\x17\n\x05Reals\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x17\n\x05Texts\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x7f\n\x06Record\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.yumen.v1.RecordKind\x12!\n\x07tensors\x18\x03 \x03(\x0b\x32\x10.yumen.v1.Tensor\x12!\n\x07scalars\x18\x04 \x03(\x0b\x32\x10.yumen.v1.Scalar\"2\n\rTrainingInput\x12!\n\x07records\x18\x01 \x03(\x0b\x32\x10.yumen.v1.Record\"-\n\x06\x42undle\x12#\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x14.yumen.v1.BundleFile\"+\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"k\n\x0eSandboxRequest\x12\'\n\x05start\x18\x01 \x01(\x0b\x32\x16.yumen.v1.SandboxStartH\x00\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x15.yumen.v1.SandboxStepH\x00\x42\t\n\x07request\"\x9f\x01\n\x0cSandboxStart\x12\x11\n\tdata_path\x18\x01 \x01(\t\x12\x13\n\x0b\x62undle_path\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12$\n\nrun_config\x18\x04 \x03(\x0b\x32\x10.yumen.v1.Scalar\x12\x0e\n\x06run_id\x18\x05 \x01(\x04\x12\x0f\n\x07node_id\x18\x06 \x01(\x04\x12\x11\n\tthreshold\x18\x07 \x01(\r\"@\n\x0bSandboxStep\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12!\n\x07records\x18\x02 \x03(\x0b\x32\x10.yumen.v1.Record\"\x94\x01\n\x0cSandboxReply\x12\'\n\x05ready\x18\x01 \x01(\x0b\x32\x16.yumen.v1.SandboxReadyH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.yumen.v1.SandboxResultH\x00\x12\'\n\x05\x66\x61ult\x18\x03 \x01(\x0b\x32\x16.yumen.v1.SandboxFaultH\x00\x42\x07\n\x05reply\"\x0e\n\x0cSandboxReady\"2\n\rSandboxResult\x12!\n\x07records\x18\x01 \x03(\x0b\x32\x10.yumen.v1.Record\"-\n\x0cSandboxFault\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t*r\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12RECORD_KIND_ARRAYS\x10\x01\x12\x17\n\x13RECORD_KIND_METRICS\x10\x02\x12\x16\n\x12RECORD_KIND_CONFIG\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17yumen/v1/training.proto\x12\x08yumen.v1\"B\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xdd\x01\n\x06Scalar\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\x07integer\x18\x02 \x01(\x12H\x00\x12\x0e\n\x04real\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04text\x18\x04 \x01(\tH\x00\x12\r\n\x03raw\x18\x05 \x01(\x0cH\x00\x12\x0e\n\x04\x66lag\x18\x06 \x01(\x08H\x00\x12&\n\x08integers\x18\x07 \x01(\x0b\x32\x12.yumen.v1.IntegersH\x00\x12 \n\x05reals\x18\x08 \x01(\x0b\x32\x0f.yumen.v1.RealsH\x00\x12 \n\x05texts\x18\t \x01(\x0b\x32\x0f.yumen.v1.TextsH\x00\x42\x07\n\x05value\"\x1a\n\x08Integers\x12\x0e\n\x06values\x18\x01 \x03(\x12\"\x17\n\x05Reals\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x17\n\x05Texts\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x7f\n\x06Record\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x04kind\x18\x02 \x01(\x0e\x32\x14.yumen.v1.RecordKind\x12!\n\x07tensors\x18\x03 \x03(\x0b\x32\x10.yumen.v1.Tensor\x12!\n\x07scalars\x18\x04 \x03(\x0b\x32\x10.yumen.v1.Scalar\"2\n\rTrainingInput\x12!\n\x07records\x18\x01 \x03(\x0b\x32\x10.yumen.v1.Record\"-\n\x06\x42undle\x12#\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x14.yumen.v1.BundleFile\"+\n\nBundleFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"k\n\x0eSandboxRequest\x12\'\n\x05start\x18\x01 \x01(\x0b\x32\x16.yumen.v1.SandboxStartH\x00\x12%\n\x04step\x18\x02 \x01(\x0b\x32\x15.yumen.v1.SandboxStepH\x00\x42\t\n\x07request\"\xc6\x01\n\x0cSandboxStart\x12\x11\n\tdata_path\x18\x01 \x01(\t\x12\x13\n\x0b\x62undle_path\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12$\n\nrun_config\x18\x04 \x03(\x0b\x32\x10.yumen.v1.Scalar\x12\x0e\n\x06run_id\x18\x05 \x01(\x04\x12\x0f\n\x07node_id\x18\x06 \x01(\x04\x12\x11\n\tthreshold\x18\x07 \x01(\r\x12%\n\x05noise\x18\x08 \x01(\x0b\x32\x16.yumen.v1.SandboxNoise\"K\n\x0cSandboxNoise\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05\x63ount\x18\x02 \x01(\x01\x12\r\n\x05train\x18\x03 \x01(\x01\x12\x10\n\x08\x65valuate\x18\x04 \x01(\x01\"@\n\x0bSandboxStep\x12\x0e\n\x06\x61\x63tion\x18\x01 \x01(\t\x12!\n\x07records\x18\x02 \x03(\x0b\x32\x10.yumen.v1.Record\"\x94\x01\n\x0cSandboxReply\x12\'\n\x05ready\x18\x01 \x01(\x0b\x32\x16.yumen.v1.SandboxReadyH\x00\x12)\n\x06result\x18\x02 \x01(\x0b\x32\x17.yumen.v1.SandboxResultH\x00\x12\'\n\x05\x66\x61ult\x18\x03 \x01(\x0b\x32\x16.yumen.v1.SandboxFaultH\x00\x42\x07\n\x05reply\"\x0e\n\x0cSandboxReady\"2\n\rSandboxResult\x12!\n\x07records\x18\x01 \x03(\x0b\x32\x10.yumen.v1.Record\"-\n\x0cSandboxFault\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t*r\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12RECORD_KIND_ARRAYS\x10\x01\x12\x17\n\x13RECORD_KIND_METRICS\x10\x02\x12\x16\n\x12RECORD_KIND_CONFIG\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'yumen.v1.training_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDKIND']._serialized_start=1283
-  _globals['_RECORDKIND']._serialized_end=1397
+  _globals['_RECORDKIND']._serialized_start=1399
+  _globals['_RECORDKIND']._serialized_end=1513
   _globals['_TENSOR']._serialized_start=37
   _globals['_TENSOR']._serialized_end=103
   _globals['_SCALAR']._serialized_start=106
@@ -54,15 +54,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SANDBOXREQUEST']._serialized_start=680
   _globals['_SANDBOXREQUEST']._serialized_end=787
   _globals['_SANDBOXSTART']._serialized_start=790
-  _globals['_SANDBOXSTART']._serialized_end=949
-  _globals['_SANDBOXSTEP']._serialized_start=951
-  _globals['_SANDBOXSTEP']._serialized_end=1015
-  _globals['_SANDBOXREPLY']._serialized_start=1018
-  _globals['_SANDBOXREPLY']._serialized_end=1166
-  _globals['_SANDBOXREADY']._serialized_start=1168
-  _globals['_SANDBOXREADY']._serialized_end=1182
-  _globals['_SANDBOXRESULT']._serialized_start=1184
-  _globals['_SANDBOXRESULT']._serialized_end=1234
-  _globals['_SANDBOXFAULT']._serialized_start=1236
-  _globals['_SANDBOXFAULT']._serialized_end=1281
+  _globals['_SANDBOXSTART']._serialized_end=988
+  _globals['_SANDBOXNOISE']._serialized_start=990
+  _globals['_SANDBOXNOISE']._serialized_end=1065
+  _globals['_SANDBOXSTEP']._serialized_start=1067
+  _globals['_SANDBOXSTEP']._serialized_end=1131
+  _globals['_SANDBOXREPLY']._serialized_start=1134
+  _globals['_SANDBOXREPLY']._serialized_end=1282
+  _globals['_SANDBOXREADY']._serialized_start=1284
+  _globals['_SANDBOXREADY']._serialized_end=1298
+  _globals['_SANDBOXRESULT']._serialized_start=1300
+  _globals['_SANDBOXRESULT']._serialized_end=1350
+  _globals['_SANDBOXFAULT']._serialized_start=1352
+  _globals['_SANDBOXFAULT']._serialized_end=1397
 # @@protoc_insertion_point(module_scope)

@@ -111,7 +111,7 @@ class SandboxRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[SandboxStart, _Mapping]] = ..., step: _Optional[_Union[SandboxStep, _Mapping]] = ...) -> None: ...
 
 class SandboxStart(_message.Message):
-    __slots__ = ("data_path", "bundle_path", "model", "run_config", "run_id", "node_id", "threshold")
+    __slots__ = ("data_path", "bundle_path", "model", "run_config", "run_id", "node_id", "threshold", "noise")
     DATA_PATH_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_PATH_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,7 @@ class SandboxStart(_message.Message):
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    NOISE_FIELD_NUMBER: _ClassVar[int]
     data_path: str
     bundle_path: str
     model: str
@@ -126,7 +127,20 @@ class SandboxStart(_message.Message):
     run_id: int
     node_id: int
     threshold: int
-    def __init__(self, data_path: _Optional[str] = ..., bundle_path: _Optional[str] = ..., model: _Optional[str] = ..., run_config: _Optional[_Iterable[_Union[Scalar, _Mapping]]] = ..., run_id: _Optional[int] = ..., node_id: _Optional[int] = ..., threshold: _Optional[int] = ...) -> None: ...
+    noise: SandboxNoise
+    def __init__(self, data_path: _Optional[str] = ..., bundle_path: _Optional[str] = ..., model: _Optional[str] = ..., run_config: _Optional[_Iterable[_Union[Scalar, _Mapping]]] = ..., run_id: _Optional[int] = ..., node_id: _Optional[int] = ..., threshold: _Optional[int] = ..., noise: _Optional[_Union[SandboxNoise, _Mapping]] = ...) -> None: ...
+
+class SandboxNoise(_message.Message):
+    __slots__ = ("key", "count", "train", "evaluate")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    count: float
+    train: float
+    evaluate: float
+    def __init__(self, key: _Optional[bytes] = ..., count: _Optional[float] = ..., train: _Optional[float] = ..., evaluate: _Optional[float] = ...) -> None: ...
 
 class SandboxStep(_message.Message):
     __slots__ = ("action", "records")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pyarrow
     import torch
 
+    from yumen_core.training.models.private import PrivateWork
+    from yumen_core.training.privacy import JobNoise
+
 __all__ = [
     "Affine",
     "Category",
@@ -36,6 +39,7 @@ __all__ = [
     "fit",
     "initial",
     "metric_names",
+    "private_work",
 ]
 
 
@@ -77,3 +81,12 @@ def evaluate(
 def metric_names(model: ReadyModel) -> tuple[str, ...]:
     """The metrics that `fit` and `evaluate` answer beside `num-examples`, sorted."""
     return model.metric_names
+
+
+def private_work(
+    model: ReadyModel, table: pyarrow.Table, noise: JobNoise, *, threshold: int = 1
+) -> PrivateWork:
+    """Local work of a private training; see `private.PrivateWork`."""
+    from yumen_core.training.models.private import PrivateWork
+
+    return PrivateWork(model, table, noise, threshold=threshold)

@@ -42,7 +42,7 @@ class Descent:
         _seed_dropout(network, int(generator.integers(1 << 62)))
         parameters = list(network.parameters())
         start = [parameter.detach().clone() for parameter in parameters] if self.mu else []
-        optimizer = self._optimizer(network)
+        optimizer = optimizer_of(network, self.learning, self.rate)
         network.train()
         total, count = 0.0, 0
         parts = [torch.from_numpy(part[rows]) for part in _parts(examples)]
@@ -86,17 +86,18 @@ class Descent:
                 yield order[start : start + size], start == 0
                 steps -= 1
 
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """New in each round: a node keeps no state of its own between rounds."""
-        weights = [p for name, p in network.named_parameters() if not name.endswith("bias")]
-        biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
-        groups = [
-            {"params": weights, "weight_decay": self.learning.weight_decay},
-            {"params": biases, "weight_decay": 0.0},
-        ]
-        if self.learning.optimizer == "adam":
-            return torch.optim.Adam(groups, lr=self.rate)
-        return torch.optim.SGD(groups, lr=self.rate, momentum=self.learning.momentum)
+
+def optimizer_of(network: nn.Module, learning: Learning, rate: float) -> torch.optim.Optimizer:
+    """New in each round: a node keeps no state of its own between rounds."""
+    weights = [p for name, p in network.named_parameters() if not name.endswith("bias")]
+    biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
+    groups = [
+        {"params": weights, "weight_decay": learning.weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    if learning.optimizer == "adam":
+        return torch.optim.Adam(groups, lr=rate)
+    return torch.optim.SGD(groups, lr=rate, momentum=learning.momentum)
 
 
 def _parts(examples: Examples) -> tuple[Values, Values, Values]:

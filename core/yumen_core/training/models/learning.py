@@ -31,6 +31,7 @@ class Learning:
     decay ** (r - 1)`. `momentum` is of `sgd`. `weight_decay` adds `weight_decay / 2 * |w|^2` to the
     loss, biases left out. `clip_gradient` bounds the L2 norm of a step's gradient. `proximal_mu` is
     FedProx's `mu`. `seed` sets the initial weights, the order of rows and what dropout leaves out.
+    `max_grad_norm` is the L2 norm to which a private training clips each row's gradient.
     """
 
     epochs: int = 1
@@ -44,6 +45,7 @@ class Learning:
     clip_gradient: float | None = None
     proximal_mu: float = 0.0
     seed: int = 0
+    max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
         check_whole("epochs", self.epochs, 1, MAX_EPOCHS)
@@ -61,6 +63,7 @@ class Learning:
             check_real("clip_gradient", self.clip_gradient, 1e-12, 1e12)
         check_real("proximal_mu", self.proximal_mu, 0, 1e6)
         check_whole("seed", self.seed, 0, MAX_SEED)
+        check_real("max_grad_norm", self.max_grad_norm, 1e-9, 1e9)
 
     def to_json(self) -> Json:
         clip = self.clip_gradient
@@ -70,6 +73,7 @@ class Learning:
             "decay": real_json(self.decay),
             "epochs": self.epochs,
             "learning_rate": real_json(self.learning_rate),
+            "max_grad_norm": real_json(self.max_grad_norm),
             "momentum": real_json(self.momentum),
             "optimizer": self.optimizer,
             "proximal_mu": real_json(self.proximal_mu),
@@ -121,6 +125,7 @@ def read_learning(document: object) -> Learning:
         clip_gradient=None if form.raw("clip_gradient") is None else form.real("clip_gradient"),
         proximal_mu=form.real("proximal_mu"),
         seed=form.whole("seed"),
+        max_grad_norm=form.real("max_grad_norm"),
     )
 
 

@@ -38,17 +38,17 @@ def fit(
     `num-examples` is 0 and there is no loss. Raises `ValueError`, which never depends on a row's
     value, for columns, weights or settings that do not fit.
     """
-    plan = _plan(model, config)
+    plan = plan_of(model, config)
     examples = read_examples(model, table)
     rows, _ = split(examples, _classes(model), model.holdout)
     rows = _counted(model, examples, rows, threshold)
     network = networks.load(model, tensors)
     if not len(rows) or plan.reach(len(rows)) < threshold:
-        return _as_sent(model, tensors), {"num-examples": 0}
+        return as_sent(model, tensors), {"num-examples": 0}
     loss = plan.run(network, model, examples, rows)
     trained = networks.state(network)
     if not math.isfinite(loss) or not all(np.isfinite(v).all() for v in trained.values()):
-        return _as_sent(model, tensors), {"num-examples": 0}
+        return as_sent(model, tensors), {"num-examples": 0}
     return trained, {"num-examples": len(rows), "train_loss": loss}
 
 
@@ -116,7 +116,8 @@ def losses(model: ReadyModel, answers: torch.Tensor, target: torch.Tensor) -> to
     return nn.functional.cross_entropy(answers, target, reduction="none")
 
 
-def _plan(model: ReadyModel, config: Mapping[str, Scalar]) -> Descent:
+def plan_of(model: ReadyModel, config: Mapping[str, Scalar]) -> Descent:
+    """The steps of this round. Raises `ValueError` for settings that do not fit."""
     learning = model.learning
     round_number = config.get("server-round", 1)
     if not isinstance(round_number, int) or isinstance(round_number, bool) or round_number < 0:
@@ -140,7 +141,8 @@ def _classes(model: ReadyModel) -> int | None:
     return None if model.target.classes is None else len(model.target.classes)
 
 
-def _as_sent(model: ReadyModel, tensors: Mapping[str, Values]) -> dict[str, Values]:
+def as_sent(model: ReadyModel, tensors: Mapping[str, Values]) -> dict[str, Values]:
+    """The weights as they came."""
     return {name: np.array(tensors[name]) for name, _, _ in model.arrays}
 
 

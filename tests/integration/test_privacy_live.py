@@ -1,0 +1,89 @@
+"""A query with noise through real processes: budgets, error bars, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+import yumen
+from yumen_core.errors import CallError, Denied
+
+SCHEMA = {
+    "columns": [
+        {"name": "sex", "type": "text", "domain": ["f", "m", "x"], "nullable": False},
+        {"name": "chol", "type": "integer", "bounds": {"lower": 60, "upper": 700}},
+        {"name": "st", "type": "float", "bounds": {"lower": -2, "upper": 8}},
+    ]
+}
+SQL = "SELECT sex, COUNT(*) AS n, SUM(chol) AS s, SUM(st) AS t FROM heart GROUP BY sex ORDER BY sex"
+
+
+def frame(seed: int) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "sex": draw.choice(["f", "m"], 400),
+            "chol": draw.integers(100, 400, 400),
+            "st": draw.normal(1, 0.5, 400).round(3),
+        }
+    )
+
+
+FRAMES = {name: frame(seed) for seed, name in enumerate("abc")}
+
+
+@pytest.fixture(scope="module")
+def fed() -> Iterator[yumen.Federation]:
+    budget = {"epsilon": 6, "project_epsilon": 4}
+    with yumen.local_federation(FRAMES, table="heart", schema=SCHEMA, privacy=budget) as made:
+        yield made
+
+
+def test_a_private_query_is_near_the_plain_one_and_says_how_near(fed: yumen.Federation) -> None:
+    asked = fed.query(SQL, purpose="research", privacy=yumen.DP(epsilon=2.0), project="one")
+    whole = pd.concat(FRAMES.values())
+    with duckdb.connect() as pooled:
+        pooled.register("whole", whole)
+        exact = pooled.execute(SQL.replace("heart", "whole")).df().set_index("sex")
+    assert len(whole) == 1200
+    found, errors = asked.to_pandas().set_index("sex"), asked.errors.to_pydict()
+    assert list(found.index) == ["f", "m", "x"]  # a group without rows is told as any other
+    for at, sex in enumerate(["f", "m", "x"]):
+        for name in ("n", "s", "t"):
+            true = exact[name].get(sex, 0)
+            assert abs(float(found[name][sex]) - true) < errors[name][at] / 1.96 * 6
+    assert " ± " in repr(asked)
+    assert "epsilon 2" in repr(asked)
+    assert asked.to_arrow()["_nodes"].to_pylist() == [3, 3, 3]
+
+
+def test_what_is_spent_is_gone(fed: yumen.Federation) -> None:
+    fed.query(
+        "SELECT COUNT(*) AS n FROM heart",
+        purpose="research", privacy=yumen.DP(epsilon=3.0), project="two",
+    )  # fmt: skip
+    with pytest.raises(Denied) as denied:
+        fed.query(
+            "SELECT COUNT(*) AS n FROM heart",
+            purpose="research", privacy=yumen.DP(epsilon=3.0), project="two",
+        )  # fmt: skip
+    refusal = denied.value.denials[0]
+    assert refusal.reason_code == "budget_exhausted"
+    assert "ask with epsilon=" in refusal.remedy
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELECT COUNT(DISTINCT sex) FROM heart", "no COUNT(DISTINCT) with privacy"),
+        ("SELECT VAR_SAMP(st) FROM heart", "squares or products of floats"),
+        ("SELECT MEDIAN(chol) FROM heart", "expected a query or a training with privacy"),
+    ],
+)
+def test_what_has_no_bound_is_refused(fed: yumen.Federation, sql: str, message: str) -> None:
+    with pytest.raises(CallError) as refused:
+        fed.query(sql, purpose="research", privacy=yumen.DP(epsilon=0.1))
+    assert message in refused.value.message
