@@ -18,8 +18,8 @@ def main() -> None:
             labour_100h="totlabor / size / 100",
             high="varieties = 'high'",
         )
-        # Most villages have fewer than ten harvests of mixed seed. They are left out of both answers:
-        # one with them and one without would tell of these few, and nodes refuse the second.
+        # Most villages have fewer than ten harvests of mixed seed. Both answers leave them out: one
+        # with them and one without would tell of these few, and nodes refuse the second.
         pure = harvests.where("varieties <> 'mixed'")
         print(pure.describe(["tonnes"], by="varieties", quantiles=[]))
 

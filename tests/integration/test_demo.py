@@ -78,6 +78,7 @@ def test_attacks_and_logs(document: dict[str, object]) -> None:
     assert all(log["whole"] and log["entries"] > 0 for log in logs)
 
 
+@pytest.mark.slow
 def test_it_fits_a_terminal_of_100_columns() -> None:
     done = _demo(COLUMNS="100")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -67,6 +67,7 @@ def assert_terms(out: str, fit: Any, terms: Sequence[str]) -> None:
         assert error == pytest.approx(fit.bse[term], abs=6e-6), term
 
 
+@pytest.mark.slow
 def test_hospitals_risk_prints_the_odds_of_pooled_patients(
     example: Callable[[str], Example], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_node_lost_between_runs(live: Live, li: Asker, table: FederatedTable) 
     assert ended(li)[0] is State.NODE_LOST
 
 
+@pytest.mark.slow
 def test_a_requester_who_is_gone(live: Live, li: Asker, table: FederatedTable) -> None:
     running = table.compute(statistic(table))
     job = running.__enter__()

@@ -70,6 +70,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "COLUMNS": "100"}
 
 
+@pytest.mark.slow
 def test_the_federation_by_hand(checkout: Path) -> None:
     commands = _block("bash")
     for port, free in zip(("7400", "7401"), _free_ports(2), strict=True):

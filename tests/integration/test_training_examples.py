@@ -33,7 +33,7 @@ def fed() -> Iterator[Federation]:
 @pytest.mark.parametrize(
     ("app", "suite", "accuracy"),
     [
-        ("pytorch_iris", "stream", "evaluate_eval_acc"),
+        pytest.param("pytorch_iris", "stream", "evaluate_eval_acc", marks=pytest.mark.slow),
         ("sklearn_iris", "bfv", "evaluate_accuracy"),
         pytest.param("legacy_iris", "stream", "evaluate_accuracy", marks=pytest.mark.slow),
     ],

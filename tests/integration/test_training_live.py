@@ -203,6 +203,7 @@ class Stops(FedAvg):
         return super().configure_evaluate(server_round, *rest)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_private_training_pays_once_and_again_for_what_is_left(live: Live, li: Asker) -> None:
     """The women are 50 and the men 40: the weight of the age is far above the noise."""
     cost = yumen.DP(6).micro_rho

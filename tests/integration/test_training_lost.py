@@ -161,6 +161,7 @@ def test_a_node_killed_while_it_works(live: Live, li: Asker, tmp_path: Path) -> 
     assert [name for _, name in sums] == ["train", "evaluate"] * 4
 
 
+@pytest.mark.slow
 def test_a_node_that_is_needed(live: Live, li: Asker, tmp_path: Path) -> None:
     run = Running(li, app=slow_app(tmp_path, live, 61.0), min_nodes=4)
     run.wait(lambda: len(run.reports) >= 2)

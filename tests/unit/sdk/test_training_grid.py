@@ -273,6 +273,7 @@ def test_a_fault_of_a_run_ends_the_training() -> None:
     assert rounds.abandoned
 
 
+@pytest.mark.slow
 def test_models_of_earlier_rounds_do_not_lie_about(monkeypatch: pytest.MonkeyPatch) -> None:
     """Flower's records hold themselves in cycles, which Python alone frees late."""
     monkeypatch.setattr(course, "_COLLECT_BYTES", 1)

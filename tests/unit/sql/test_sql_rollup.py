@@ -45,7 +45,7 @@ def plan_of(sql: str) -> Plan:
     return parse(sql, {"people": PEOPLE})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     nodes=st.lists(st.lists(ROWS, max_size=8), min_size=3, max_size=3),
     group=st.sampled_from(list(GROUPS)),
