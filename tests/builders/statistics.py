@@ -10,7 +10,7 @@ import pytest
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.identity import SignedEnvelope
 from yumen_core.identity.membership import Membership
-from yumen_core.jobs.admission import SignedDescriptor
+from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.sql import parse_rows
 from yumen_core.statistics import registry
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
