@@ -162,7 +162,8 @@ class Ledger:
             self._tell("reserved", spec.job_id, name, project, cost)
 
     def commit(self, job_id: str) -> None:
-        """The first contribution of the job is about to leave: its cost is spent."""
+        """What depends on the job's noise is about to leave, the first contribution or, of a
+        training, the first support share: its cost is spent."""
         for name, project, cost in self._reserved(job_id):
             self._db.execute(
                 "UPDATE moves SET spent = 1 WHERE job_id = ? AND table_name = ?", (job_id, name)
