@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import queue
+import secrets
 import signal
 import socket
 import subprocess
@@ -32,8 +33,17 @@ TAIL_BYTES = 4_000
 TAIL_LINES = 12
 
 
+_PORTS = range(20_000, 30_000)
+"""Where ports are looked for: below those that systems give to connections that dial out, any of
+which would take a free port before its service begins to listen."""
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that was free a moment ago; another process may still take it."""
+    for _ in range(100):
+        port = secrets.choice(_PORTS)
+        if not port_taken(port):
+            return port
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
