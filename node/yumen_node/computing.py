@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
-from pyroaring import BitMap
 from yumen_core.disclosure import (
     DisclosureRules,
     local_flags,
@@ -22,6 +21,7 @@ from yumen_core.disclosure import (
     released,
     withhold,
 )
+from yumen_core.disclosure.row_set import NO_ROWS, RowSet
 from yumen_core.disclosure.rules import Flags, Keep
 from yumen_core.errors import StateError
 from yumen_core.jobs.answer import AnswerShape
@@ -34,8 +34,9 @@ from yumen_core.statistics.release import round_flags, round_keep, withheld
 from yumen_core.statistics.rows import Rows
 
 from yumen_node.datasets import Dataset
+from yumen_node.datasets.cell_sets import CellSets
 from yumen_node.gate import AcceptedJob
-from yumen_node.guard import Sets, all_sets, check_base, thinned
+from yumen_node.guard import check_base, thinned
 from yumen_node.noise import all_kept, with_noise
 from yumen_node.released import Nodes, ReleasedSets
 
@@ -90,7 +91,7 @@ class ComputedCells:
 class ComputedQuery(ComputedCells):
     plan: Plan
     cells: LocalCells
-    sets: Sets = field(default_factory=dict)
+    sets: CellSets = field(default_factory=lambda: CellSets({}))
     """The rows of each cell, for the guard; none of a job with privacy."""
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
@@ -112,7 +113,7 @@ class ComputedQuery(ComputedCells):
 class ComputedRound(ComputedCells):
     round: StatisticRound
     local: Local
-    base: BitMap = field(default_factory=BitMap)
+    base: RowSet = NO_ROWS
     """The rows it is over, for the guard; none of a job with privacy."""
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
@@ -146,7 +147,7 @@ class Computing:
     ) -> None:
         self._me = me
         self._released = released
-        self._bases: dict[str, BitMap] = {}
+        self._bases: dict[str, RowSet] = {}
         self._check_rows = check_rows
         self._datasets = datasets
         self._timeout_s = timeout_s
@@ -182,10 +183,9 @@ class Computing:
             cells = await asyncio.to_thread(
                 dataset.cells, plan, timeout_s=self._timeout_s, private=private
             )
-            sets: Sets = {}
+            sets = CellSets({})
             if not private:
-                details = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
-                sets = all_sets(plan.layout, details)
+                sets = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
                 guarded = self._released.guarded(job.opened.spec, asked)
                 cells = thinned(
                     cells, sets, plan.layout, released=self._released, guarded=guarded, nodes=nodes
@@ -230,16 +230,16 @@ class Computing:
         self._rows.move_to_end(job.job_id)
         return held
 
-    async def _base_of(self, job: AcceptedJob, plan: RowsPlan, nodes: Nodes) -> BitMap:
+    async def _base_of(self, job: AcceptedJob, plan: RowsPlan, nodes: Nodes) -> RowSet:
         """The rows of a statistic, checked against what was released before."""
         if job.opened.spec.privacy is not None:
-            return BitMap()
+            return NO_ROWS
         base = self._bases.get(job.job_id)
         if base is None:
             sets = await asyncio.to_thread(
                 self._dataset(job).row_sets, plan, timeout_s=self._timeout_s
             )
-            base = self._bases[job.job_id] = sets.get(0, BitMap())
+            base = self._bases[job.job_id] = sets.union(frozenset({0}))
         guarded = self._released.guarded(job.opened.spec, job.asked)
         check_base(self._released, guarded, base, nodes)
         return base

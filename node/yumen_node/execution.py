@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from pyroaring import BitMap
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
@@ -214,7 +214,7 @@ class Execution:
         """Keep the rows behind what is about to leave; a crash from here on counts as released."""
         if job.opened.spec.privacy is not None:
             return
-        sets: list[tuple[BitMap, Nodes]] = []
+        sets: list[tuple[RowSet, Nodes]] = []
         if isinstance(computed, ComputedQuery) and supports is not None:
             keep = computed.keep(
                 supports.totals,

@@ -10,34 +10,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from pyroaring import BitMap
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.disclosure.rules import Flags, Keep
 from yumen_core.errors import StateError
 from yumen_core.sql import LocalCells
 from yumen_core.sql.plan import Layout
 
+from yumen_node.datasets.cell_sets import CellSets
 from yumen_node.released import Guarded, Nodes, ReleasedSets
-
-Sets = Mapping[int, BitMap]
-
-
-def all_sets(layout: Layout, details: Sets) -> dict[int, BitMap]:
-    """The sets of rows of all cells that have any: those of the margins are unions."""
-    found = dict(details)
-    start, size, level = 0, layout.details, dict(details)
-    for fold in layout.folds:
-        after = start + size
-        above: dict[int, BitMap] = {}
-        for cell, rows in level.items():
-            margin = after + (cell - start) // fold
-            above[margin] = above.get(margin, BitMap()) | rows
-        found.update(above)
-        start, size, level = after, size // fold, above
-    return found
 
 
 def thinned(
-    cells: LocalCells, sets: Sets, layout: Layout, *, released: ReleasedSets, guarded: Guarded,
+    cells: LocalCells, sets: CellSets, layout: Layout, *, released: ReleasedSets, guarded: Guarded,
     nodes: Nodes,
 ) -> LocalCells:  # fmt: skip
     """`cells` with one row at most counted in those that would tell of few rows or nodes by a
@@ -51,37 +35,37 @@ def thinned(
     def enough(cell: int) -> bool:
         return bool(supports[cell, 0] >= guarded.threshold)
 
-    for cell, rows in sets.items():
+    for cell, rows in sets.all(layout).items():
         if enough(cell) and released.is_near(guarded, rows, nodes):
             hold_back(cell)
     left = sorted(
-        (cell for cell in sets if cell < layout.details and enough(cell)),
-        key=lambda cell: (-len(sets[cell]), cell),
+        (cell for cell in sets.details if enough(cell)),
+        key=lambda cell: (-len(sets.details[cell]), cell),
     )
-    while left and released.is_near(guarded, BitMap.union(*(sets[c] for c in left)), nodes):
+    while left and released.is_near(guarded, sets.union(frozenset(left)), nodes):
         hold_back(left.pop())
     return replace(cells, supports=supports)
 
 
 def what_leaves(
-    sets: Sets, layout: Layout, keep: Keep, by_node: Mapping[str, Flags]
-) -> list[tuple[BitMap, Nodes]]:
+    sets: CellSets, layout: Layout, keep: Keep, by_node: Mapping[str, Flags]
+) -> list[tuple[RowSet, Nodes]]:
     """The sets of rows of the cells that go out, each with the nodes that stand behind it, and the
     union of the detail cells with all of these."""
-    leaving: list[tuple[BitMap, Nodes]] = []
-    union, behind_any = BitMap(), set[str]()
-    for cell, rows in sets.items():
+    leaving: list[tuple[RowSet, Nodes]] = []
+    kept, behind_any = set[int](), set[str]()
+    for cell, rows in sets.all(layout).items():
         if not keep[cell, 0]:
             continue
         behind = tuple(sorted(node for node, flags in by_node.items() if flags[cell, 0]))
         leaving.append((rows, behind))
         if cell < layout.details:
-            union |= rows
+            kept.add(cell)
             behind_any.update(behind)
-    return [*leaving, (union, tuple(sorted(behind_any)))]
+    return [*leaving, (sets.union(frozenset(kept)), tuple(sorted(behind_any)))]
 
 
-def check_base(released: ReleasedSets, guarded: Guarded, rows: BitMap, nodes: Nodes) -> None:
+def check_base(released: ReleasedSets, guarded: Guarded, rows: RowSet, nodes: Nodes) -> None:
     """Raise `StateError` (`too_few_rows`) where a statistic over `rows` would tell of few rows or
     nodes by a difference."""
     if released.is_near(guarded, rows, nodes):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyroaring import BitMap
+from yumen_core.disclosure.row_set import NO_ROWS, RowSet
 from yumen_core.disclosure.rules import Flags
 from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.files import make_private_directory
@@ -36,7 +36,7 @@ from yumen_node.training.noise_keys import NoiseKeys
 from yumen_node.training.trainer import Trainer
 
 _LOG = logging.getLogger(__name__)
-HeldBack = Callable[[BitMap], bool]
+HeldBack = Callable[[RowSet], bool]
 """Whether an update worked on these rows must not leave."""
 INPUTS_KEPT = 2
 """Whole inputs held of a job: one may come before the run of the one before has begun."""
@@ -53,7 +53,7 @@ class ComputedUpdate:
     update: LocalUpdate | None
     threshold: int
     flags: Flags
-    base: BitMap = field(default_factory=BitMap)
+    base: RowSet = NO_ROWS
     """The rows it was worked on, for the guard; none where there is no update."""
 
     def answer(
@@ -79,7 +79,7 @@ class _Training:
 
     folder: Path
     rows: int = -1
-    base: BitMap = field(default_factory=BitMap)
+    base: RowSet = NO_ROWS
     joiner: Joiner | None = None
     sealed: dict[bytes, bytes] = field(default_factory=dict)
     content: bytes = b""
@@ -191,7 +191,7 @@ class LocalWork:
             held.sealed.pop(inputs.apart, None)
         if update is not None and update.examples < threshold:
             update, flags = None, answer.flags_of(None)
-        base = BitMap() if update is None else held.base
+        base = NO_ROWS if update is None else held.base
         return ComputedUpdate(answer, update, threshold, flags, base)
 
     async def _update(
@@ -261,7 +261,7 @@ class LocalWork:
         self._check_rows(job.job_id, digest)
         if job.opened.spec.privacy is None:
             sets = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
-            held.base = sets.get(0, BitMap())
+            held.base = sets.union(frozenset({0}))
         held.rows = rows
         return rows
 

@@ -9,7 +9,6 @@ are the sets' sizes; the sets of a size near to a new one are read when they are
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from pyroaring import BitMap
 from yumen_core.disclosure.difference import near_nodes, too_close
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.errors import StateError
 from yumen_core.identity.files import make_private_directory
 from yumen_core.jobs.admission import Question
@@ -130,19 +130,19 @@ class ReleasedSets:
             raise StateError("participant_set", _differ(near, nodes), remedy=_remedy(near))
 
     def is_near(
-        self, guarded: Guarded, rows: BitMap, nodes: Nodes, *, behind: Nodes | None = None
+        self, guarded: Guarded, rows: RowSet, nodes: Nodes, *, behind: Nodes | None = None
     ) -> bool:
         """Whether `rows` and an earlier release, of another job, would tell of fewer rows than the
         threshold, or of fewer nodes than the minimum, by their difference. `nodes` take part;
         `behind` are those of them that have flagged the cell, once that is known. What was
         released before over the same nodes is not near to anything: it tells nothing new."""
-        if not rows:
+        if not len(rows):
             return False
         held = self._table(guarded.table)
         over = nodes if behind is None else behind
         same = [
             (asked if behind is None else flagged, job)
-            for asked, flagged, job in held.nodes.get(_digest(rows), ())
+            for asked, flagged, job in held.nodes.get(rows.digest, ())
         ]
         if any(known == over for known, _ in same):
             return False
@@ -156,12 +156,12 @@ class ReleasedSets:
         start = bisect_left(held.sizes, (size - k + 1, -1, ""))
         end = bisect_left(held.sizes, (size + k, -1, ""))
         return any(
-            too_close(self._bits(number), rows, k)
+            too_close(self._bits(number), rows.rows, k)
             for _, number, job in held.sizes[start:end]
             if job != guarded.job_id
         )
 
-    def record(self, guarded: Guarded, sets: Iterable[tuple[BitMap, Nodes]], nodes: Nodes) -> None:
+    def record(self, guarded: Guarded, sets: Iterable[tuple[RowSet, Nodes]], nodes: Nodes) -> None:
         """Remember what is about to leave, each set with the nodes behind it: durable on return,
         all or nothing.
 
@@ -169,7 +169,7 @@ class ReleasedSets:
         what another job released, since this one began or by the nodes behind it.
         """
         self.check_participants(guarded, nodes)
-        kept = [(rows, behind) for rows, behind in sets if rows]
+        kept = [(rows, behind) for rows, behind in sets if len(rows)]
         if any(self.is_near(guarded, rows, nodes, behind=behind) for rows, behind in kept):
             raise StateError(
                 "too_few_rows",
@@ -185,16 +185,18 @@ class ReleasedSets:
                 (guarded.rows_key, json.dumps(nodes), guarded.job_id),
             )
             for rows, behind in kept:
-                digest = _digest(rows)
+                known = held.nodes.get(rows.digest, ())
+                if any(entry[:2] == (nodes, behind) for entry in known):
+                    continue
                 found = self._db.execute(
                     "INSERT OR IGNORE INTO sets"
                     " (name, digest, size, asked, behind, job, at_ms, bits)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (guarded.table, digest, len(rows), json.dumps(nodes), json.dumps(behind),
-                     guarded.job_id, time.time_ns() // 1_000_000, rows.serialize()),
+                    (guarded.table, rows.digest, len(rows), json.dumps(nodes), json.dumps(behind),
+                     guarded.job_id, time.time_ns() // 1_000_000, rows.rows.serialize()),
                 )  # fmt: skip
                 if found.rowcount and found.lastrowid is not None:
-                    added.append((len(rows), found.lastrowid, digest, behind))
+                    added.append((len(rows), found.lastrowid, rows.digest, behind))
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
@@ -242,10 +244,6 @@ class ReleasedSets:
             return BitMap.deserialize(row[0])
         except ValueError:
             raise StateError("state", "a set of rows that was released is damaged") from None
-
-
-def _digest(rows: BitMap) -> bytes:
-    return hashlib.sha256(rows.serialize()).digest()
 
 
 def _differ(before: Sequence[str], nodes: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from pyroaring import BitMap
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.identity import SignedEnvelope
 from yumen_core.jobs.answer import AnswerShape, SumTotals
 from yumen_core.jobs.book import SignedDescriptor
@@ -19,6 +20,7 @@ from yumen_core.securesum.parallel import EncryptionPool
 from yumen_core.sql import LocalCells, Plan
 from yumen_core.training.records import Action, Record, Records
 from yumen_node.approvals import Approvals
+from yumen_node.datasets.cell_sets import CellSets
 from yumen_node.execution import Execution
 from yumen_node.gate import AcceptedJob, Gate, Ruling
 from yumen_node.keys import NodeKeys
@@ -46,9 +48,10 @@ class Rows:
         path.write_bytes(repr(self.counts).encode())
         return sum(self.counts)
 
-    def row_sets(self, plan: object, *, timeout_s: float) -> dict[int, BitMap]:
+    def row_sets(self, plan: object, *, timeout_s: float) -> CellSets:
         women, men = self.counts
-        return {0: BitMap(range(women)), 1: BitMap(range(100_000, 100_000 + men))}
+        sets = {0: range(women), 1: range(100_000, 100_000 + men)}
+        return CellSets({cell: RowSet(BitMap(rows)) for cell, rows in sets.items()})
 
     def cells(self, plan: Plan, *, timeout_s: float, private: bool = False) -> LocalCells:
         self.asked += 1

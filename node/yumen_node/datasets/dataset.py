@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyroaring import BitMap
 from yumen_core.disclosure.dominance import Dominance
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.errors import StateError
 from yumen_core.sql import (
     LocalCells,
@@ -38,10 +38,11 @@ from yumen_core.sql import (
     rows_sql,
 )
 from yumen_core.sql.dominated import open_peaks, tops_sql, without_dominated
-from yumen_core.sql.row_sets import places_by_cell, row_sets_sql
+from yumen_core.sql.row_sets import cells_key, numbers_by_cell, row_sets_sql, tells_all_rows
 from yumen_core.sql.table_rows import domain_texts, table_columns, table_sql
 from yumen_core.statistics.rows import Rows, check_groups
 
+from yumen_node.datasets.cell_sets import CellSets, KeptSets
 from yumen_node.datasets.declaration import DisclosureDeclaration, TableDeclaration
 from yumen_node.datasets.loading import check_key, check_names, load_rows
 from yumen_node.datasets.numbers import Numbers, RowNumbers
@@ -87,6 +88,7 @@ class Dataset:
         self._connection = connection
         self._held = held
         self._open_names = open_names
+        self._sets = KeptSets()
 
     @classmethod
     def open(
@@ -176,20 +178,26 @@ class Dataset:
             tops = cursor.execute(tops_sql(plan, table, joined, asked, rules)).fetchall()
         return without_dominated(plan, cells, rows, tops, asked, rules, threshold, centred=centred)
 
-    def row_sets(self, plan: Plan | RowsPlan, *, timeout_s: float) -> dict[int, BitMap]:
-        """The numbers of the rows in each detail cell that has any; those of a statistic's or a
-        training's rows as cell 0. Raises as `cells`."""
+    def row_sets(self, plan: Plan | RowsPlan, *, timeout_s: float) -> CellSets:
+        """The rows in each detail cell that has any; those of a statistic or a training as cell 0.
+        Raises as `cells`."""
         joined = plan.joins if isinstance(plan, Plan) else ()
         table, *others = [
             self._name(schema) for schema in (plan.schema, *(join.schema for join in joined))
         ]
-        with self._cursor(timeout_s) as cursor:
-            fetched = cursor.execute(row_sets_sql(plan, table, others)).fetchnumpy()
-        columns = {name: c for name, c in fetched.items() if isinstance(c, np.ndarray)}
         numbers = self._held[plan.table].numbers
-        return {
-            cell: _bitmap(numbers[places]) for cell, places in places_by_cell(plan, columns).items()
-        }
+        keyed = isinstance(plan, Plan) and bool(plan.keys)
+
+        def make() -> CellSets:
+            columns: dict[str, npt.NDArray[np.generic]] = {}
+            if keyed or not tells_all_rows(plan):
+                with self._cursor(timeout_s) as cursor:
+                    fetched = cursor.sql(row_sets_sql(plan, table, others)).to_arrow_table()
+                columns = {name: fetched[name].to_numpy() for name in fetched.column_names}
+            found = numbers_by_cell(plan, columns, numbers)
+            return CellSets({cell: RowSet.of(chosen) for cell, chosen in found.items()})
+
+        return self._sets.of(cells_key(plan), make)
 
     @property
     def disclosure(self) -> DisclosureDeclaration:
@@ -200,7 +208,7 @@ class Dataset:
     def version(self) -> bytes:
         """SHA-256 that names the rows as held, whatever their order: 32 bytes."""
         whole = hashlib.sha256(self.schema.digest)
-        whole.update(_bitmap(self._held[self.schema.name].numbers).serialize())
+        whole.update(RowSet.of(self._held[self.schema.name].numbers).digest)
         return whole.digest()
 
     def rows(self, plan: RowsPlan, *, threshold: int, timeout_s: float) -> Rows:
@@ -280,10 +288,6 @@ class Dataset:
             timer.cancel()
             timer.join()
             cursor.close()
-
-
-def _bitmap(numbers: Numbers) -> BitMap:
-    return BitMap(array("I", numbers.tobytes()))  # much faster than from an array of NumPy
 
 
 def _times(limit: str, tables: int) -> str:

@@ -12,6 +12,7 @@ from builders.running import name_of
 from builders.site import AGE, Site
 from builders.statistics import statistic_job, weighed, weighed_statistic
 from pyroaring import BitMap
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.errors import PeerError, StateError
 from yumen_core.identity import SignedEnvelope
 from yumen_core.identity.envelope import PayloadType
@@ -30,6 +31,7 @@ from yumen_core.sql import RowsPlan
 from yumen_core.statistics.kinds import Rule
 from yumen_core.statistics.layout import from_integers
 from yumen_core.statistics.rows import Rows
+from yumen_node.datasets.cell_sets import CellSets
 from yumen_node.datasets.declaration import DisclosureDeclaration
 
 __all__ = ["weighed"]
@@ -46,8 +48,8 @@ class Table:
         self.count = count
         self.read = 0
 
-    def row_sets(self, plan: RowsPlan, *, timeout_s: float) -> dict[int, BitMap]:
-        return {0: BitMap(range(self.count))}
+    def row_sets(self, plan: RowsPlan, *, timeout_s: float) -> CellSets:
+        return CellSets({0: RowSet(BitMap(range(self.count)))})
 
     def rows(self, plan: RowsPlan, *, threshold: int, timeout_s: float) -> Rows:
         self.read += 1

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from pyroaring import BitMap
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.errors import StateError
 from yumen_node.released import Guarded, Nodes, ReleasedSets
 
 ABCD: Nodes = ("a", "b", "c", "d")
 ABC: Nodes = ("a", "b", "c")
-ROWS = BitMap(range(100))
+
+
+def row_set(numbers: Iterable[int] = ()) -> RowSet:
+    return RowSet(BitMap(numbers))
+
+
+ROWS = row_set(range(100))
 
 
 def job(name: str, rows_key: bytes = b"all", threshold: int = 10) -> Guarded:
@@ -52,17 +59,17 @@ def test_fewer_rows_than_the_threshold_are_near(
     store: ReleasedSets, rows: range, near: bool
 ) -> None:
     store.record(job("1"), [(ROWS, ABCD)], ABCD)
-    assert store.is_near(job("2"), BitMap(rows), ABCD) is near
-    assert store.is_near(job("1"), BitMap(rows), ABCD) is False  # within one job: other rules
+    assert store.is_near(job("2"), row_set(rows), ABCD) is near
+    assert store.is_near(job("1"), row_set(rows), ABCD) is False  # within one job: other rules
     other = Guarded("2", "fields", 10, 3, b"all")
-    assert store.is_near(other, BitMap(rows), ABCD) is False
+    assert store.is_near(other, row_set(rows), ABCD) is False
 
 
 def test_what_left_before_over_the_same_nodes_leaves_again(store: ReleasedSets) -> None:
     """Also where one job released two sets near to one another, and where some nodes only stood
     behind the cell."""
-    store.record(job("1"), [(ROWS, ABC), (BitMap(range(95)), ABCD)], ABCD)
-    for rows, behind in ((ROWS, ABC), (BitMap(range(95)), ABCD)):
+    store.record(job("1"), [(ROWS, ABC), (row_set(range(95)), ABCD)], ABCD)
+    for rows, behind in ((ROWS, ABC), (row_set(range(95)), ABCD)):
         assert not store.is_near(job("2"), rows, ABCD)
         store.record(job("2"), [(rows, behind)], ABCD)
     assert store.is_near(job("2"), ROWS, ABCD, behind=ABCD)
@@ -90,11 +97,11 @@ def test_a_job_that_came_between_decision_and_sum(store: ReleasedSets, tmp_path:
     store.check_participants(job("2"), ABC)
     store.record(job("1"), [(ROWS, ABCD)], ABCD)
     with pytest.raises(StateError) as caught:
-        store.record(job("2"), [(BitMap(range(500, 600)), ABC)], ABC)
+        store.record(job("2"), [(row_set(range(500, 600)), ABC)], ABC)
     assert caught.value.code == "participant_set"
     with pytest.raises(StateError) as caught:
         store.record(
-            job("3", b"x"), [(BitMap(range(500, 600)), ABCD), (BitMap(range(97)), ABCD)], ABCD
+            job("3", b"x"), [(row_set(range(500, 600)), ABCD), (row_set(range(97)), ABCD)], ABCD
         )
     assert caught.value.code == "too_few_rows"
     assert count(tmp_path) == 1
@@ -104,10 +111,10 @@ def test_a_set_is_kept_once_and_after_the_process_died(tmp_path: Path) -> None:
     """Nothing is closed before the file is opened again: what `record` returned from is there."""
     first = ReleasedSets(tmp_path, "a")
     for name in ("1", "2", "3"):
-        first.record(job(name), [(ROWS, ABCD), (BitMap(), ABCD)], ABCD)
+        first.record(job(name), [(ROWS, ABCD), (row_set(), ABCD)], ABCD)
     assert count(tmp_path) == 1
     again = ReleasedSets(tmp_path, "a")
-    assert again.is_near(job("4"), BitMap(range(95)), ABCD)
+    assert again.is_near(job("4"), row_set(range(95)), ABCD)
     with pytest.raises(StateError, match="differs by 1"):
         again.check_participants(job("4"), ABC)
     assert not again.is_near(job("4"), ROWS, ABCD)
@@ -124,5 +131,5 @@ def test_a_damaged_set_is_no_free_pass(tmp_path: Path) -> None:
     database.close()
     again = ReleasedSets(tmp_path, "a")
     with pytest.raises(StateError, match="a set of rows that was released is damaged"):
-        again.is_near(job("2"), BitMap(range(95)), ABCD)
+        again.is_near(job("2"), row_set(range(95)), ABCD)
     again.close()
