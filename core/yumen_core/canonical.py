@@ -8,9 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol, TypeVar
+
+from yumen_core.errors import CallError, PeerError
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
+
+
+class Written(Protocol):
+    """What has one canonical spelling."""
+
+    def to_bytes(self) -> bytes: ...
+
+
+W = TypeVar("W", bound=Written)
 
 
 def encode(value: Json) -> bytes:
@@ -23,6 +36,43 @@ def encode(value: Json) -> bytes:
 def digest(value: Json) -> bytes:
     """SHA-256 of the canonical bytes: 32 bytes."""
     return hashlib.sha256(encode(value)).digest()
+
+
+def read(
+    data: bytes,
+    *,
+    noun: str,
+    fields: AbstractSet[str],
+    fixed: Mapping[str, Json],
+    max_bytes: int,
+    build: Callable[[dict[str, Any]], W],
+    wrong: Callable[[str], PeerError],
+) -> W:
+    """What another party spelled as `data`, an object with just these `fields`.
+
+    1. Size, 2. JSON with the known keys and the `fixed` values, 3. the limits of what `build` makes
+    of them, with any error that a wrong type brings, 4. the one canonical spelling. Raises what
+    `wrong` makes of a message; `noun` stands in it with its article.
+    """
+    if len(data) > max_bytes:
+        raise wrong(f"expected {noun} of at most {max_bytes} bytes, got {len(data)}")
+    try:
+        found = json.loads(data)
+        if (
+            not isinstance(found, dict)
+            or found.keys() != fields
+            or any(found[name] != value for name, value in fixed.items())
+        ):
+            raise wrong(f"expected the fields of {noun}, got others")
+        built = build(found)
+        same = built.to_bytes() == data
+    except CallError as error:
+        raise wrong(error.message) from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise wrong(f"expected {noun} in canonical JSON, got other bytes") from None
+    if not same:
+        raise wrong(f"expected {noun} in canonical JSON, got another spelling")
+    return built
 
 
 def _refuse_floats(value: object) -> None:

@@ -37,7 +37,7 @@ WELCOME_TIMEOUT_S = 15.0
 MAX_OPEN_JOBS = 64
 MAX_WAITING_FRAMES = 1024
 REVIEWS_S = 0.5
-"""How soon a review takes effect on the jobs that wait for it."""
+"""How soon a review takes effect on the jobs that wait for it, and an act is in the log."""
 
 Call = grpc.aio.StreamStreamCall[link_pb2.NodeFrame, link_pb2.CoordinatorFrame]
 
@@ -59,9 +59,11 @@ class Link:
         cosigning: Cosigning,
         cosign_interval_s: float,
         note_reviews: Callable[[], None],
+        tell_acts: Callable[[], None],
         on_connected: Callable[[str], None] | None = None,
     ) -> None:
-        """`note_reviews` is called when reviews of code may have been written."""
+        """`note_reviews` is called when reviews of code may have been written, `tell_acts` to look
+        whether commands left acts for the log."""
         self._address = address
         self._membership = membership
         self._publication = publication
@@ -70,6 +72,7 @@ class Link:
         self._log = log
         self._retry_max_s = retry_max_s
         self._note_reviews = note_reviews
+        self._tell_acts = tell_acts
         self._on_connected = on_connected
         self._witness = witness
         self._cosigning = cosigning
@@ -293,11 +296,12 @@ class Link:
         self._send(link_pb2.NodeFrame(awaiting=link_pb2.Awaiting(job_id=job_id)))
 
     async def _watch_reviews(self) -> None:
-        """Decide on waiting jobs again when a review was written: by the command line, in another
-        process, so that only looking tells."""
+        """Decide on waiting jobs again when a review was written, and log what operators did:
+        both by the command line, in another process, so that only looking tells."""
         while True:
             await asyncio.sleep(REVIEWS_S)
             self._drop_expired()
+            self._tell_acts()
             if self._gate.reviews_changed():
                 self._note_reviews()
                 for job_id, proposal in list(self._waiting.items()):

@@ -13,7 +13,8 @@ from typer.core import TyperArgument, TyperGroup
 from yumen_core.errors import CallError
 
 from yumen_cli.failures import short_name
-from yumen_cli.options import AsJson
+from yumen_cli.operator_acts import leave_at
+from yumen_cli.options import AsJson, option
 from yumen_cli.plain import command
 from yumen_cli.terminal import aligned, clean, emit, say, utc
 
@@ -74,11 +75,8 @@ Reason = Annotated[
 ]
 Reviewer = Annotated[
     Path | None,
-    typer.Option(
-        "--as",
-        metavar="DIR",
-        help="Sign as the user whose identity is in DIR; as the node itself if left out.",
-        show_default=False,
+    option(
+        "--as", "DIR", "Sign as the user whose identity is in DIR; as the node itself if left out."
     ),
 ]
 
@@ -103,6 +101,7 @@ def list_(
     from yumen_node.approval_card import summary
 
     with _approvals(directory) as approvals:
+        leave_at(directory, "view_approvals")
         found = approvals.held() if everything else approvals.waiting()
     if as_json:
         emit({"code": [summary(one) for one in found]})
@@ -119,6 +118,7 @@ def show(context: typer.Context, digest: Digest, as_json: AsJson = False) -> Non
 
     with _approvals(context.obj) as approvals:
         held = approvals.about(approvals.find(digest))
+        leave_at(context.obj, "view_code", code=held.digest)
         bundle = approvals.bundle(held.digest)
         previous = approvals.latest_approved(held.name, but=held.digest)
     if as_json:
@@ -148,7 +148,9 @@ def files(
 ) -> None:
     """List the code's files, or print one."""
     with _approvals(context.obj) as approvals:
-        held = approvals.bundle(approvals.find(digest)).files
+        whole = approvals.find(digest)
+        leave_at(context.obj, "view_code", code=whole)
+        held = approvals.bundle(whole).files
     if path is None:
         sizes = [(name, len(content)) for name, content in sorted(held.items())]
         if as_json:
@@ -203,6 +205,7 @@ def _give(
     with _approvals(directory) as approvals:
         whole = approvals.find(digest)
         by = None if reviewer is None else _member(reviewer)
+        leave_at(directory, "review_code", code=whole)
         signed = approvals.give(whole, approved=approved, reason=reason, by=by)
         verdict = approvals.verdict(whole)
     if as_json:

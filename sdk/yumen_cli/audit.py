@@ -15,7 +15,8 @@ from yumen_core.errors import CallError
 from yumen_core.identity.files import read_file
 
 from yumen_cli import log_report
-from yumen_cli.options import AsJson
+from yumen_cli.operator_acts import leave_for
+from yumen_cli.options import AsJson, LogFolder, LogKey, option
 from yumen_cli.plain import command, group
 from yumen_cli.terminal import aligned, clean, emit, note, say, utc
 
@@ -34,25 +35,12 @@ class Format(StrEnum):
     SYSLOG = "syslog"
 
 
-LogFolder = Annotated[Path, typer.Argument(metavar="LOGDIR", help="The folder of a log.")]
-Key = Annotated[
-    str | None,
-    typer.Option(
-        "--key",
-        metavar="FILE|TEXT",
-        help="The log's verifier key, got from elsewhere; the one in LOGDIR if left out.",
-        show_default=False,
-    ),
-]
 DATE = "a date such as 2026-11-23, or a time; UTC where it names no zone"
 
 
 def _text(name: str, help_text: str) -> typer.models.OptionInfo:
     """An option that filters by a text; everything if left out."""
-    option: typer.models.OptionInfo = typer.Option(
-        name, metavar="TEXT", help=help_text, show_default=False
-    )
-    return option
+    return option(name, "TEXT", help_text)
 
 
 def _open(directory: Path, key: str | None) -> AuditedLog:
@@ -100,21 +88,17 @@ def _time_ms(text: str | None, otherwise: int) -> int:
 @command(app, "verify", example="yumen audit verify node/log --key node.vkey --since kept.note")
 def verify(
     directory: LogFolder,
-    key: Key = None,
+    key: LogKey = None,
     since: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A checkpoint kept from before, which the log has to extend.",
-            show_default=False,
-        ),
+        option("--since", "FILE", "A checkpoint kept from before, which the log has to extend."),
     ] = None,
     other: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A checkpoint that somebody else was shown: both have to be of one log.",
-            show_default=False,
+        option(
+            "--other",
+            "FILE",
+            "A checkpoint that somebody else was shown: both have to be of one log.",
         ),
     ] = None,
     cosigned: Annotated[
@@ -128,11 +112,7 @@ def verify(
     ] = 0,
     witness: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FILE|TEXT",
-            help="A witness's verifier key; may be given several times.",
-            show_default=False,
-        ),
+        option("--witness", "FILE|TEXT", "A witness's verifier key; may be given several times."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -177,14 +157,13 @@ def verify(
         )
     if found.report.since_size is None:
         document["since"] = "not asked (--since)"
-    rows = [(name.replace("_", " "), str(value)) for name, value in document.items()]
-    say("the log is whole\n" + aligned(("", ""), rows).lstrip("\n"))
+    say(log_report.words(document))
 
 
 @command(app, "show", example="yumen audit show node/log --denied --since 2026-11-01")
 def show(
     directory: LogFolder,
-    key: Key = None,
+    key: LogKey = None,
     user: Annotated[str, _text("--user", "Part of an identity: who asked, signed or did it.")] = "",
     table: Annotated[str, _text("--table", "A table's name.")] = "",
     purpose: Annotated[str, _text("--purpose", "A registered purpose.")] = "",
@@ -204,7 +183,9 @@ def show(
     start, end = _time_ms(since, 0), _time_ms(until, 1 << 62)
     _check_act(act)
     wanted = Wanted(user, table, purpose, job, act, start, end, denied)
-    shown = rows(_open(directory, key).entries(), wanted)
+    log = _open(directory, key)
+    leave_for(directory, act="view_log", job=job)
+    shown = rows(log.entries(), wanted)
     found = [row.cells for row in islice(shown, limit)]
     more = sum(1 for _ in shown)  # to the end, where the log is seen not to have changed
     if as_json:
@@ -219,18 +200,17 @@ def show(
 def export(
     directory: LogFolder,
     form: Annotated[Format, typer.Option("--format", help="csv, json (lines) or syslog.")],
-    key: Key = None,
+    key: LogKey = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Where to write it; stdout if left out.", show_default=False
-        ),
+        option("--output", "FILE", "Where to write it; stdout if left out."),
     ] = None,
 ) -> None:
     """Write every entry for other tools."""
     from yumen_core.audit import export as lines
 
     log = _open(directory, key)
+    leave_for(directory, act="export_log")
     if form is Format.JSON:
         found = lines.json_lines(log.raw())
     elif form is Format.CSV:
@@ -247,13 +227,15 @@ def export(
 def replay(
     directory: LogFolder,
     job: Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")],
-    key: Key = None,
+    key: LogKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Decide a job again from the logged facts and policies. Exits with 4 where it differs."""
     from yumen_core.audit.again import decide_again
 
-    found = list(decide_again(_open(directory, key).entries(), job, directory / "policies"))
+    log = _open(directory, key)
+    leave_for(directory, act="replay_log", job=job)
+    found = list(decide_again(log.entries(), job, directory / "policies"))
     if not found:
         raise CallError("argument", f"expected a job that this log decided on, got `{job}`")
     if as_json:
@@ -275,16 +257,13 @@ def report(
     directories: Annotated[
         list[Path], typer.Argument(metavar="LOGDIR...", help="The folders of one or more logs.")
     ],
-    output: Annotated[
-        Path, typer.Option(metavar="FILE", help="The page to write, HTML.", show_default=False)
-    ],
+    output: Annotated[Path, option("--output", "FILE", "The page to write, HTML.")],
     key: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--key",
-            metavar="FILE|TEXT",
-            help="The verifier key of each log, in their order; those in the folders if left out.",
-            show_default=False,
+            "FILE|TEXT",
+            "The verifier key of each log, in their order; those in the folders if left out.",
         ),
     ] = None,
     since: Annotated[str | None, _text("--from", f"From {DATE}.")] = None,
@@ -302,6 +281,7 @@ def report(
     if len(keys) != len(directories):
         raise CallError("argument", f"expected {len(directories)} keys or none, got {len(keys)}")
     start, end = _time_ms(since, 0), _time_ms(until, 1 << 62)
+    leave_for(*directories, act="report_log")
     found = []
     for directory, one in zip(directories, keys, strict=True):
         log = _open(directory, one)

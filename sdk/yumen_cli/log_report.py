@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from yumen_core.errors import CallError
 from yumen_core.identity.files import read_file
 
+from yumen_cli.terminal import aligned
+
 if TYPE_CHECKING:
     from yumen_core.log import LogReport
 
@@ -47,6 +49,12 @@ def read_key(key: str | None) -> str | None:
         raise CallError(
             "argument", f"expected a verifier key in `{key}`, got other bytes"
         ) from None
+
+
+def words(document: dict[str, object]) -> str:
+    """A document of a log that is whole, for a person."""
+    rows = [(name.replace("_", " "), str(value)) for name, value in document.items()]
+    return "the log is whole\n" + aligned(("", ""), rows).lstrip("\n")
 
 
 def document(directory: Path, report: LogReport) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from yumen_cli import approvals
+from yumen_cli.operator_acts import leave_at
 from yumen_cli.options import (
     AsJson,
     Level,
@@ -18,6 +19,7 @@ from yumen_cli.options import (
     StateFolder,
     Token,
     WithParent,
+    option,
 )
 from yumen_cli.plain import command, group
 from yumen_cli.serving import serve
@@ -50,11 +52,10 @@ def init(
     purposes: Purposes = None,
     approve: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
             "--approve",
-            metavar="PATH",
-            help="Approve the app in this project folder, as it is now; may be repeated.",
-            show_default=False,
+            "PATH",
+            "Approve the app in this project folder, as it is now; may be repeated.",
         ),
     ] = None,
     start: Start = False,
@@ -125,12 +126,58 @@ def quality(path: Declared, as_json: AsJson = False) -> None:
     """
     from yumen_cli import declared
 
+    if path.is_dir():
+        leave_at(path, "view_quality")
     reports = declared.quality(path)
     if as_json:
         emit({"tables": [{"name": name, **report.to_json()} for name, report in reports]})
         return
     for name, report in reports:
         say(f"{name}: {report.text()}\n")
+
+
+@command(app, "rebuild-ledger", example="yumen node rebuild-ledger node")
+def rebuild_ledger(directory: StateFolder, as_json: AsJson = False) -> None:
+    """Make a lost `budgets.sqlite` anew.
+
+    The node's log tells every cost that was taken or given back. The node must be stopped; the file
+    that was there is set aside, and the log tells who did it.
+    """
+    from yumen_core.clock import SystemClock
+    from yumen_node import lost_files
+
+    made = lost_files.rebuild_ledger(directory, SystemClock())
+    if as_json:
+        emit({"costs": made.costs, "micro_rho": dict(made.micro_rho)})
+        return
+    say(f"{made.costs} costs of the log stand in `budgets.sqlite`; start the node")
+
+
+@command(app, "accept-loss", example="yumen node accept-loss node --missing 12")
+def accept_loss(
+    directory: StateFolder,
+    missing: Annotated[
+        int,
+        typer.Option(
+            "--missing", metavar="N", min=0, help="How many records the node says are missing."
+        ),
+    ] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Go on without records of what left.
+
+    Nothing can rebuild `released.sqlite`. Once the loss is accepted, an answer may differ by a few
+    rows from one that left before and is not remembered. The node must be stopped; what is of no
+    use is set aside, and the log tells who did it.
+    """
+    from yumen_core.clock import SystemClock
+    from yumen_node import lost_files
+
+    number = lost_files.accept_loss(directory, SystemClock(), missing)
+    if as_json:
+        emit({"missing": number})
+        return
+    say(f"{number} records of what left are given up; start the node")
 
 
 def _approve(directory: Path, folders: list[Path]) -> None:

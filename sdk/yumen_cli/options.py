@@ -18,6 +18,16 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+def option(
+    name: str, metavar: str, help_text: str, *, envvar: str | None = None
+) -> typer.models.OptionInfo:
+    """An option whose default the help text explains, so that it is not shown beside it."""
+    made: typer.models.OptionInfo = typer.Option(
+        name, metavar=metavar, help=help_text, envvar=envvar, show_default=False
+    )
+    return made
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 
 StateFolder = Annotated[
@@ -35,53 +45,44 @@ UserFolder = Annotated[
 
 IdentityFolder = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--identity",
-        metavar="DIR",
+        "DIR",
+        "The folder of your identity; ~/.config/yumen if left out.",
         envvar="YUMEN_IDENTITY",
-        help="The folder of your identity; ~/.config/yumen if left out.",
-        show_default=False,
     ),
 ]
 
 Coordinator = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--coordinator",
-        metavar="HOST:PORT",
+        "HOST:PORT",
+        "The coordinator; the one stored at enrolment if left out.",
         envvar="YUMEN_COORDINATOR",
-        help="The coordinator; the one stored at enrolment if left out.",
-        show_default=False,
     ),
 ]
 
 Token = Annotated[
     str,
-    typer.Option(
+    option(
         "--token",
-        metavar="TOKEN",
+        "TOKEN",
+        "The one-time token from the authority; - reads it from the first line of stdin.",
         envvar="YUMEN_TOKEN",
-        help="The one-time token from the authority; - reads it from the first line of stdin.",
-        show_default=False,
     ),
 ]
 
 Policies = Annotated[
     list[Path] | None,
-    typer.Option(
+    option(
         "--policy",
-        metavar="FILE",
-        help="A Cedar policy file; may be given several times. Without one, every job is denied.",
-        show_default=False,
+        "FILE",
+        "A Cedar policy file; may be given several times. Without one, every job is denied.",
     ),
 ]
 
-Purposes = Annotated[
-    Path | None,
-    typer.Option(
-        "--purposes", metavar="FILE", help="The registered purposes, YAML.", show_default=False
-    ),
-]
+Purposes = Annotated[Path | None, option("--purposes", "FILE", "The registered purposes, YAML.")]
 
 Statement = Annotated[
     str,
@@ -96,12 +97,11 @@ Purpose = Annotated[
 
 Nodes = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--nodes",
-        metavar="A,B,...",
-        help="The nodes to ask, as NAME, ORG/NAME or an organisation with one node; if left out, "
+        "A,B,...",
+        "The nodes to ask, as NAME, ORG/NAME or an organisation with one node; if left out, "
         "all nodes that publish the table, connected or not.",
-        show_default=False,
     ),
 ]
 
@@ -113,6 +113,19 @@ MinNodes = Annotated[
         help="Go on with those that accept if there are N; all must take part if left out.",
         show_default=False,
         min=3,
+    ),
+]
+
+LogFolder = Annotated[
+    Path, typer.Argument(metavar="LOGDIR", help="The folder of a log (C2SP tlog-tiles).")
+]
+
+LogKey = Annotated[
+    str | None,
+    option(
+        "--key",
+        "FILE|TEXT",
+        "The log's verifier key, got from elsewhere; the one in LOGDIR if left out.",
     ),
 ]
 

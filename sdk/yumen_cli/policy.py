@@ -9,7 +9,8 @@ import typer
 from yumen_core.errors import CallError, StateError
 
 from yumen_cli.failures import EXIT_NOT_HELD, EXIT_USAGE, short_name
-from yumen_cli.options import AsJson
+from yumen_cli.operator_acts import leave_at, leave_for
+from yumen_cli.options import AsJson, option
 from yumen_cli.plain import command, group
 from yumen_cli.terminal import aligned, clean, emit, say, utc
 
@@ -26,29 +27,11 @@ Policies = Annotated[
     typer.Argument(metavar="POLICIES", help="A folder of policies, or one .cedar file."),
 ]
 LogFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--log",
-        metavar="DIR",
-        help="The folder of the log whose decisions are taken.",
-        show_default=False,
-    ),
+    Path | None, option("--log", "DIR", "The folder of the log whose decisions are taken.")
 ]
-Cases = Annotated[
-    Path | None,
-    typer.Option(
-        "--cases",
-        metavar="FILE",
-        help="The cases, YAML; if left out, those that lie with the policies.",
-        show_default=False,
-    ),
-]
-Since = Annotated[
-    str | None,
-    typer.Option(
-        "--since", metavar="DATE", help="Only decisions from this day on.", show_default=False
-    ),
-]
+_CASES_HELP = "The cases, YAML; if left out, those that lie with the policies."
+Cases = Annotated[Path | None, option("--cases", "FILE", _CASES_HELP)]
+Since = Annotated[str | None, option("--since", "DATE", "Only decisions from this day on.")]
 
 
 @command(app, "lint", example="yumen policy lint policies/hospital.cedar")
@@ -82,11 +65,7 @@ def try_cases(
     path: Policies,
     cases: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="CASES",
-            help="The cases, YAML; if left out, those that lie with the policies.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="CASES", help=_CASES_HELP, show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -121,18 +100,10 @@ def try_cases(
          "yumen policy explain node/policies --log node/log --job JOB")  # fmt: skip
 def explain(
     path: Policies,
-    case: Annotated[
-        str | None,
-        typer.Option("--case", metavar="NAME", help="The case to explain.", show_default=False),
-    ] = None,
+    case: Annotated[str | None, option("--case", "NAME", "The case to explain.")] = None,
     cases: Cases = None,
     log: LogFolder = None,
-    job: Annotated[
-        str | None,
-        typer.Option(
-            "--job", metavar="ID", help="The job of the log to explain.", show_default=False
-        ),
-    ] = None,
+    job: Annotated[str | None, option("--job", "ID", "The job of the log to explain.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show which clause of which permit fails, and what would pass.
@@ -144,6 +115,7 @@ def explain(
     if (case is None) == (log is None) or (log is None) != (job is None):
         raise CallError("argument", "expected --case NAME, or --log DIR with --job ID")
     bundle = policy_files.load_bundle(path)
+    leave_for(path, log, act="view_policy", job=job or "", policies=bundle.digest)
     if log is not None and job is not None:
         requests = policy_files.decision_of(log, job).requests
     else:
@@ -176,6 +148,7 @@ def diff(
     from yumen_cli import policy_files
 
     before, after = policy_files.load_bundle(old), policy_files.load_bundle(new)
+    leave_for(old, new, log, act="replay_log" if log else "view_policy", policies=after.digest)
     jobs: list[tuple[str, tuple[PolicyRequest, ...]]] = []
     if cases is not None:
         jobs += [(one.name, (one.request,)) for one in policy_files.load_cases(new, cases)]
@@ -219,7 +192,9 @@ def replay(
 
     from yumen_cli import policy_files
 
-    found = run(policy_files.load_bundle(path), policy_files.load_decisions(log, since))
+    draft = policy_files.load_bundle(path)
+    leave_for(log, act="replay_log", policies=draft.digest)
+    found = run(draft, policy_files.load_decisions(log, since))
     if as_json:
         emit(_replay_document(found))
         return
@@ -258,6 +233,7 @@ def sign(
     check_identity(signer)
     by = Membership(signer, SystemClock())
     here = Membership(config.identity, SystemClock()).identity
+    leave_at(node, "sign_policy", policies=bundle.digest)
     file = sign_activation(bundle, node=here, state=config.state, by=by, note=note)
     if as_json:
         emit({"digest": bundle.digest.hex(), "signer": by.identity.uri, "file": str(file)})

@@ -12,13 +12,16 @@ import duckdb
 import pytest
 from builders.federation import TABLE, Federation, job_for
 from builders.wards import Wards
+from pyroaring import BitMap
 from yumen_core.clock import ManualClock
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.errors import StateError
 from yumen_core.identity.membership import Membership
-from yumen_core.log import Signer, TileLog
+from yumen_core.log import Act, Signer, TileLog
 from yumen_core.privacy import Privacy
 from yumen_node.datasets.numbers import RowNumbers
 from yumen_node.ledger import Ledger
+from yumen_node.released import Guarded, ReleasedSets
 
 PLANTED = 734_513_297
 NAME = "Wang-of-ward-seven"
@@ -163,4 +166,32 @@ def test_a_ledger_from_a_backup(
     assert caught.value.code == "state"
     assert "the file is an older copy, or was lost" in caught.value.message
     older.close()
+    log.close()
+
+
+def test_released_sets_from_a_backup(tmp_path: Path, signer: Signer) -> None:
+    """He puts the sets of before an answer back, to ask for all rows but one; or another node's,
+    with as many records."""
+    nodes, whole = ("a", "b", "c"), RowSet(BitMap(range(100)))
+    log = opened(tmp_path / "log", tmp_path / "g", ManualClock(), signer)
+    for folder in ("backup", "other", "state"):
+        made = ReleasedSets(tmp_path / folder, "a")
+        if folder != "other":
+            made.compare(log)
+        if folder != "backup":
+            made.record(Guarded(folder, "heart", 10, 3, b"all"), [(whole, nodes)], nodes)
+        recorded = made.recorded
+        if folder == "state":
+            log.record(Act.CONTRIBUTION, digests=recorded.digests, detail=recorded.detail)
+            made.compare(log)  # the control
+        made.close()
+    for folder, got in (("backup", "got 1 fewer"), ("other", "got others")):
+        put_back = ReleasedSets(tmp_path / folder, "a")
+        near = RowSet(BitMap(range(99)))
+        asked = Guarded("new", "heart", 10, 3, b"all")
+        assert put_back.is_near(asked, near, nodes) is (folder == "other")
+        with pytest.raises(StateError, match=got) as caught:
+            put_back.compare(log)
+        assert caught.value.code == "state"
+        put_back.close()
     log.close()

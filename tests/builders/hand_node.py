@@ -119,6 +119,7 @@ class HandNode:
         self._approvals = Approvals(config.state, self.membership)
         tables = {name: publish(held.declaration) for name, held in self._datasets.items()}
         ledger = Ledger(config.state, tables, self._log, self.uri)
+        ledger.begin()
         released = ReleasedSets(
             config.state,
             self.uri,

@@ -143,6 +143,7 @@ class Site:
             self.folder / "descriptor.bin",
         )
         self.ledger = Ledger(self.folder, node.tables, self.log, self.uri)  # type: ignore[arg-type]
+        self.ledger.begin()
         self.released = ReleasedSets(self.folder, self.uri)
         self.gate = Gate(
             membership=node.membership,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from yumen_core.canonical import Json
 from yumen_core.disclosure import DisclosureRules
 from yumen_core.identity import SignedEnvelope
 from yumen_core.identity.membership import Membership
@@ -21,6 +22,18 @@ from yumen_core.statistics.statistic import Round, Statistic
 from builders.federation import HEART, Job, Node, job_for
 
 ROWS_SQL = "SELECT sex, age FROM heart"
+LOGIT: dict[str, Json] = {
+    "design": [["Intercept", []], ["x", [["x", "identity", None]]]],
+    "exposure": "",
+    "family": "binomial",
+    "intercepts": "shared",
+    "levels": {},
+    "link": "logit",
+    "offset": "",
+    "response": ["y", "identity", None],
+    "weights": "",
+}
+"""What a round of a logistic regression of y on x names."""
 
 
 class Weighed:

@@ -12,7 +12,6 @@ from builders.live import Live
 from builders.tables import SEX_AND_AGE, declared, patients
 from yumen.result import Result
 from yumen_core.errors import CallError
-from yumen_core.identity import Role
 from yumen_core.rpc.v1 import job_pb2
 
 SQL = "SELECT sex, COUNT(*) AS n FROM heart GROUP BY sex"
@@ -66,13 +65,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         ]
     with Live(root, nodes) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def li(live: Live) -> Iterator[Asker]:
-    asker = Asker(live.address, live.member(Role.USER, "li"))
-    yield asker
-    asker.close()
 
 
 def rows(result: Result) -> list[dict[str, Any]]:

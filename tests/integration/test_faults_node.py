@@ -54,13 +54,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 
 @pytest.fixture(scope="module")
-def li(live: Live) -> Iterator[Asker]:
-    asker = Asker(live.address, live.member(Role.USER, "li"))
-    yield asker
-    asker.close()
-
-
-@pytest.fixture(scope="module")
 def node(live: Live) -> Iterator[HandNode]:
     with HandNode(live.directory("d"), live.address) as d:
         yield d

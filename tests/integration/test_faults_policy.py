@@ -52,13 +52,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def li(live: Live) -> Iterator[Asker]:
-    asker = Asker(live.address, live.member(Role.USER, "li"))
-    yield asker
-    asker.close()
-
-
 @pytest.mark.parametrize(
     ("party", "texts"),
     [("a", INVALID), pytest.param("coordinator", INVALID[1:2], marks=pytest.mark.slow)],

@@ -12,7 +12,6 @@ from builders.live import Live
 from builders.tables import declared, patients
 from yumen.result import Result
 from yumen_core.errors import PeerError
-from yumen_core.identity import Role
 from yumen_core.jobs.machine import State
 from yumen_core.log import Act
 
@@ -27,13 +26,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     settings = {"reconnect_grace_s": 20.0, "decision_timeout_s": 30.0, "round_timeout_s": 30.0}
     with Live(root, nodes, hand=["d"], settings=settings) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def li(live: Live) -> Iterator[Asker]:
-    asker = Asker(live.address, live.member(Role.USER, "li"))
-    yield asker
-    asker.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from builders.live import Live
 from builders.tables import declared, patients
 from yumen.statistics.methods import FederatedTable
 from yumen_core.errors import PeerError
-from yumen_core.identity import Role
 from yumen_core.jobs.machine import State
 from yumen_core.log import Act
 from yumen_core.statistics.kinds import Totals
@@ -29,13 +28,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     settings = {"reconnect_grace_s": 6.0, "decision_timeout_s": 30.0, "round_timeout_s": 10.0}
     with Live(root, nodes, settings=settings) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def li(live: Live) -> Iterator[Asker]:
-    asker = Asker(live.address, live.member(Role.USER, "li"))
-    yield asker
-    asker.close()
 
 
 @pytest.fixture

@@ -270,6 +270,24 @@ def test_wards_that_nobody_declared_are_found_and_grouped_by(for_three: yumen.Fe
     assert "expected a value of `chol` with rows enough" in caught.value.message
 
 
+def test_a_check_tells_of_nodes_that_would_give_one_away(fed: yumen.Federation) -> None:
+    """The same rows at all four nodes, and then at three."""
+    sql = "SELECT COUNT(*) AS n FROM 心脏 WHERE chol < 250"
+    asked = {"purpose": "public-health", "nodes": THREE}
+    assert fed.check(sql, **asked).allowed
+    assert len(fed.query(sql, purpose="public-health")) == 1
+    report = fed.check(sql, **asked)
+    assert not report.allowed
+    assert [denial.reason_code for denial in report.denials] == ["participant_set"] * 3
+    told = report.denials[0]
+    assert told.message == (
+        "expected the nodes over which the same rows were released before, "
+        "got a set that differs by 1"
+    )
+    assert told.remedy.startswith("ask the same nodes as before: `")
+    assert fed.check(sql, purpose="public-health").allowed
+
+
 def test_every_process_and_file_is_gone_at_the_end(
     running: LocalFederation, fed: yumen.Federation
 ) -> None:

@@ -1,4 +1,4 @@
-"""A query with noise through real processes: budgets, error bars, refusals."""
+"""Questions with noise through real processes: budgets, error bars, refusals."""
 
 from __future__ import annotations
 
@@ -80,10 +80,36 @@ def test_what_is_spent_is_gone(fed: yumen.Federation) -> None:
     [
         ("SELECT COUNT(DISTINCT sex) FROM heart", "no COUNT(DISTINCT) with privacy"),
         ("SELECT VAR_SAMP(st) FROM heart", "squares or products of floats"),
-        ("SELECT MEDIAN(chol) FROM heart", "expected a query or a training with privacy"),
+        ("SELECT MEDIAN(chol) FROM heart", "expected counts or moments within bounds with privacy"),
     ],
 )
 def test_what_has_no_bound_is_refused(fed: yumen.Federation, sql: str, message: str) -> None:
     with pytest.raises(CallError) as refused:
         fed.query(sql, purpose="research", privacy=yumen.DP(epsilon=0.1))
     assert message in refused.value.message
+
+
+def test_a_private_statistic_is_near_the_plain_one_and_is_paid_once(fed: yumen.Federation) -> None:
+    cost = yumen.DP(epsilon=1.5)
+    table = fed.table("heart", purpose="research", privacy=cost, project="three")
+    report = table.check("describe", ["chol", "st", "sex"])
+    assert report.allowed
+    assert "privacy budget: epsilon 1.5" in repr(report)
+    assert "every cell is told" in repr(report)
+    before = report.decisions[0].budgets or report.decisions[1].budgets
+    found = table.describe(["chol", "st", "sex"])
+    again = table.check("describe", ["chol", "st", "sex"])
+    after = again.decisions[0].budgets or again.decisions[1].budgets
+    assert before[0].micro_rho - after[0].micro_rho == cost.micro_rho
+    assert found.provenance.rounds == 2
+    whole = pd.concat(FRAMES.values())
+    assert found.numbers is not None
+    assert found.levels is not None
+    for (name,), (count, mean, spread) in found.numbers:
+        own = whole[str(name)]
+        for value, true in zip((count, mean, spread), (1200, own.mean(), own.std()), strict=True):
+            assert abs(value.value - true) < 6 * value.deviation
+    for (_, level), (count, _) in found.levels:
+        assert abs(count.value - (whole["sex"] == level).sum()) < 6 * count.deviation
+    with pytest.raises(CallError, match="counts or moments within bounds with privacy, got `ols`"):
+        table.ols  # noqa: B018

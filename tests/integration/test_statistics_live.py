@@ -122,6 +122,22 @@ def test_a_node_with_too_few_rows_refuses_by_its_own_word(table: FederatedTable)
     assert "(at spiffe://" in str(caught.value)
 
 
+def test_rows_too_near_to_those_of_an_earlier_statistic(table: FederatedTable) -> None:
+    """Said in one sentence, with what would pass."""
+    assert any(0 < (frame["age"] == 30).sum() < 10 for frame in FRAMES.values())
+    assert table.ols("chol ~ age").nobs == len(POOLED)
+    with pytest.raises(PeerError) as caught:
+        table.where("age > 30").ols("chol ~ age")
+    assert caught.value.code == "near_release"
+    assert caught.value.message.startswith(
+        "expected the rows and nodes of an earlier answer, or others that differ from each by "
+        "10 rows or 3 nodes at least, got a smaller difference (at spiffe://"
+    )
+    assert caught.value.remedy == (
+        "ask about the same rows at the same nodes as before, or about rows that differ by more"
+    )
+
+
 def test_what_cannot_be_asked_is_refused_here(table: FederatedTable) -> None:
     with pytest.raises(CallError, match="near it: `age`"):
         table.ols("chol ~ agee")

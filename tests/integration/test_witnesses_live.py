@@ -17,9 +17,9 @@ from builders.tables import declared, patients
 from yumen.receipt import result_digest
 from yumen_cli.main import main
 from yumen_core.errors import CallError, PeerError
-from yumen_core.identity import Role
 from yumen_core.log import Act, Entry, Verifier
 from yumen_core.log.cosign import WitnessVerifier, open_cosigned
+from yumen_node.operators import this_person
 
 SQL = "SELECT sex, COUNT(*) AS n FROM heart GROUP BY sex"
 FAST = {"cosign_interval_s": 0.2}
@@ -31,13 +31,6 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     nodes = {name: [declared(root / "given" / name, "heart", patients(30, 40))] for name in "abc"}
     with Live(root, nodes, settings=FAST, node_settings=FAST) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def li(live: Live) -> Iterator[Asker]:
-    asker = Asker(live.address, live.member(Role.USER, "li"))
-    yield asker
-    asker.close()
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
@@ -97,6 +90,26 @@ def test_receipts_verify_without_any_connection(
             assert (entry.act, entry.subject["job"]) == (Act.DECISION, job["job"])
     with pytest.raises(CallError, match="which exists"):
         li.fed.save_receipt(found, tmp_path / "query.json")
+
+
+def operators(live: Live, name: str) -> list[tuple[object, str]]:
+    found = [entry for entry in live.entries(name) if entry.act is Act.OPERATOR]
+    return [(entry.detail["what"], entry.subject["operator"]) for entry in found]
+
+
+def test_what_an_operator_looks_at_is_in_the_log(live: Live, li: Asker) -> None:
+    """Of a node that runs soon, of one that is down at its next start."""
+    who = this_person()[0]
+    assert main(["node", "approvals", str(live.directory("a"))]) == 0
+    until(lambda: operators(live, "a") == [("view_approvals", who)], "the view is not in the log")
+    live.kill("a")
+    assert main(["audit", "show", str(live.directory("a") / "log")]) == 0
+    assert main(["node", "quality", str(live.directory("a"))]) == 0
+    live.start_again("a")
+    live.wait_connected(li.client, "a")
+    assert [what for what, _ in operators(live, "a")] == [
+        "view_approvals", "view_log", "view_quality"
+    ]  # fmt: skip
 
 
 def test_a_log_restored_from_a_backup_is_noticed(live: Live, li: Asker, tmp_path: Path) -> None:

@@ -96,6 +96,11 @@ def _log(report: LogReport, found: Summary) -> Iterator[str]:
     )
     yield from _budgets(found)
     yield from _table("Released to", ("requester", "sums"), _common(found.releases))
+    yield from _table(
+        "Acts of operators",
+        ("who", "act", "times"),
+        [(*act, count) for act, count in sorted(found.operators.items())],
+    )
     for title, header, listed in (
         ("Jobs with reviewed code", ("job", "approved by", "decision"), found.reviews),
         ("Policies put in force", ("by", "SHA-256 of the policies"), found.activations),

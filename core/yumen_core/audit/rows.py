@@ -6,9 +6,15 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from yumen_core.errors import CallError
 from yumen_core.log.entry import Act, Entry, time_text
 
-_WHO = ("requester", "caller", "operator", "witness", "node", "member", "owner", "party")
+_WHO = (
+    *("requester", "caller", "operator", "login", "reviewer"),
+    *("witness", "node", "member", "owner", "party"),
+)
+_LATE_MS = 60_000
+"""An operator's act that the log tells of later than this shows its own time beside it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Wanted:
 
 def is_denied(entry: Entry) -> bool:
     """Whether the entry says no."""
-    if entry.act is Act.REFUSAL:
+    if entry.act is Act.REFUSAL or entry.detail.get("what") == "log_in_refused":
         return True
     return entry.act is Act.DECISION and not entry.detail.get("accepted")
 
@@ -106,22 +112,45 @@ def reason_codes(entry: Entry) -> list[str]:
 def row_of(index: int, entry: Entry) -> Row:
     subject, detail = entry.subject, entry.detail
     who = next(iter(people_of(entry)), "")
-    names = ("table", "purpose", "project", "job")
-    what = ", ".join(f"{name} {subject[name]}" for name in names if subject.get(name))
+    if entry.act is Act.OPERATOR and subject.get("login"):
+        who += f", logged in as {subject['login']}"
+    names = ("table", "purpose", "project", "job", "session")
+    about = [f"{name} {subject[name]}" for name in names if subject.get(name)]
+    if entry.act in (Act.OPERATOR, Act.CODE_REVIEW):
+        digests = ("code", "policies")
+        about += [
+            f"{name} {entry.digests[name].hex()}" for name in digests if name in entry.digests
+        ]
+    what = ", ".join(about)
     if entry.act is Act.DECISION:
         outcome = "accepted" if detail.get("accepted") else "denied"
     elif entry.act is Act.REFUSAL:
         outcome = "refused"
     elif entry.act is Act.POLICY_ACTIVATED:
         outcome = f"by {', '.join(people_of(entry)[1:])}"
+    elif entry.act is Act.CODE_REVIEW:
+        outcome = "approved" if detail.get("approved") else "rejected"
+    elif entry.act is Act.OPERATOR:
+        outcome = str(detail.get("what", "")).replace("_", " ")
     else:
         outcome = str(detail.get("state") or detail.get("move") or detail.get("what") or "done")
     reason = ", ".join(reason_codes(entry)) or str(
-        detail.get("reason") or detail.get("message") or ""
+        detail.get("reason") or detail.get("message") or _done_at(entry)
     )
     return Row(
         index, time_text(entry.time_ms), entry.act.replace("_", " "), who, what, outcome, reason
     )
+
+
+def _done_at(entry: Entry) -> str:
+    """When an operator's act was done, where the log tells of it later: the node was down."""
+    at_ms = entry.detail.get("left_at_ms")
+    if not isinstance(at_ms, int) or abs(entry.time_ms - at_ms) <= _LATE_MS:
+        return ""
+    try:
+        return f"done at {time_text(at_ms)}"
+    except CallError:
+        return f"done at {at_ms} ms"
 
 
 def rows(entries: Iterable[tuple[int, Entry]], wanted: Wanted) -> Iterator[Row]:

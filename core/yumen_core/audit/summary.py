@@ -47,7 +47,8 @@ class Listed:
 class Summary:
     """`entries` in the period; `denials` counts reason codes, one job possibly under several;
     `refusals` counts what could not be verified. `limits` of tables, of the last entry that tells
-    them, in millionths of rho: all, and for one project."""
+    them, in millionths of rho: all, and for one project. `operators` counts acts by who and
+    what."""
 
     origin: str
     entries: int = 0
@@ -59,6 +60,7 @@ class Summary:
     requesters: Counter[str] = field(default_factory=Counter)
     releases: Counter[str] = field(default_factory=Counter)
     contributions: int = 0
+    operators: Counter[tuple[str, str]] = field(default_factory=Counter)
     reviews: list[Listed] = field(default_factory=list)
     activations: list[Listed] = field(default_factory=list)
     tables: list[Listed] = field(default_factory=list)
@@ -90,6 +92,9 @@ def _count(found: Summary, index: int, entry: Entry) -> None:
             found.releases[subject.get("requester", "")] += 1
         case Act.CONTRIBUTION if "node" not in subject:
             found.contributions += 1
+        case Act.OPERATOR:
+            what = str(detail.get("what", "")).replace("_", " ")
+            found.operators[subject.get("operator", ""), what] += 1
         case Act.POLICY_ACTIVATED:
             cells = (", ".join(people_of(entry)[1:]), entry.digests.get("policies", b"").hex())
             _list(found, found.activations, index, entry, cells)

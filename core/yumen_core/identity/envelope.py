@@ -139,10 +139,10 @@ def open_envelope(
     by the signature. Raises `PeerError` with "payload_too_large", "signature", "role" or the
     codes of step 3.
     """
-    _check_form(envelope, expected_type, max_bytes)  # 1. and 2.
+    check_form(envelope, expected_type, max_bytes)  # 1. and 2.
     # 3.
     identity = anchor.identify(envelope.certificate, now_ms=now_ms, revocations=revocations)
-    return _signed_by(identity, envelope, role)  # 4. and 5.
+    return signed_by(identity, envelope, role)  # 4. and 5.
 
 
 def open_past(
@@ -160,12 +160,13 @@ def open_past(
     For auditors, who have no list of that time. Nobody acts on what this opens. Raises as
     `open_envelope`.
     """
-    _check_form(envelope, expected_type, max_bytes)
+    check_form(envelope, expected_type, max_bytes)
     identity = anchor.identify_unrevoked(envelope.certificate, now_ms=at_ms)
-    return _signed_by(identity, envelope, role)
+    return signed_by(identity, envelope, role)
 
 
-def _check_form(envelope: SignedEnvelope, expected_type: str, max_bytes: int) -> None:
+def check_form(envelope: SignedEnvelope, expected_type: str, max_bytes: int) -> None:
+    """Steps 1 and 2 of `open_envelope`."""
     # 1.
     if len(envelope.payload) > max_bytes:
         raise PeerError(
@@ -186,9 +187,10 @@ def _check_form(envelope: SignedEnvelope, expected_type: str, max_bytes: int) ->
         )
 
 
-def _signed_by(
+def signed_by(
     identity: Identity, envelope: SignedEnvelope, role: Role | Collection[Role] | None
 ) -> Opened:
+    """Steps 4 and 5 of `open_envelope`: `identity` is the certificate's."""
     # 4.
     _check_role(identity, role)
     # 5.

@@ -17,8 +17,8 @@ from yumen_core.statistics.statistic import Round, Statistic
 
 from yumen.display import Grid, counted, format_numbers
 from yumen.statistics.cells import variables_of
-from yumen.statistics.crosstab import axes
 from yumen.statistics.moments_table import label_of, written
+from yumen.statistics.plot import axes
 from yumen.statistics.released import Released
 from yumen.statistics.source import Computation, Provenance
 from yumen.statistics.table import Table

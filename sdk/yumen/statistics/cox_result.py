@@ -12,9 +12,10 @@ from yumen_core.statistics.layout import Reals
 
 from yumen.display import Grid, counted, format_numbers
 from yumen.statistics.cox_steps import Fit
+from yumen.statistics.plot import axes
 from yumen.statistics.released import Released
 from yumen.statistics.source import Provenance
-from yumen.statistics.survival import TimeCells, axes, quantile_normal
+from yumen.statistics.survival import TimeCells, quantile_normal
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,6 +18,7 @@ from yumen_core.statistics.layout import Counts, Reals
 from yumen.display import Grid
 from yumen.statistics.cells import HIDDEN, Question, ask
 from yumen.statistics.moments_table import label_of
+from yumen.statistics.plot import axes
 from yumen.statistics.released import Released
 from yumen.statistics.source import Provenance
 from yumen.statistics.table import Table
@@ -349,21 +350,6 @@ def fisher(
     Source: Fisher 1922.
     """
     return crosstab(table, a, b).fisher(alternative, skip_empty=skip_empty)
-
-
-def axes(ax: Any) -> Any:
-    """`ax`, or new axes. Raises `CallError` (`argument`) where matplotlib is not installed."""
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise CallError(
-            "argument",
-            "expected matplotlib for a plot, got an installation without it",
-            remedy="pip install 'yumen[plot]'",
-        ) from None
-    return pyplot.subplots(layout="constrained")[1]
 
 
 def _total(counts: Counts) -> int | None:

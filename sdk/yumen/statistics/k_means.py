@@ -23,7 +23,7 @@ from yumen.statistics.joint_moments import (
     moment_rounds,
     numbers_of,
 )
-from yumen.statistics.principal_components import new_axes
+from yumen.statistics.plot import axes
 from yumen.statistics.released import Released
 from yumen.statistics.source import Computation, Provenance
 from yumen.statistics.table import Table
@@ -140,7 +140,7 @@ class KMeansResult(Released):
     def plot(self, ax: Axes | None = None) -> Axes:
         """The centres in standard deviations from the mean, a line for each cluster. Raises
         `CallError` (`argument`) without matplotlib."""
-        ax = new_axes(ax)
+        ax = axes(ax)
         at = np.arange(len(self.feature_names_in_))
         for number, centre in enumerate(self._standard):
             size = self.cluster_sizes_[number]

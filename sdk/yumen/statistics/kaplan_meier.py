@@ -12,8 +12,9 @@ from yumen_core.sql.schema import DomainValue
 from yumen_core.statistics.layout import Counts, Reals
 
 from yumen.display import Grid, format_numbers
+from yumen.statistics.plot import axes
 from yumen.statistics.released import Released
-from yumen.statistics.survival import LifeTable, axes, check_alpha, life_table, quantile_normal
+from yumen.statistics.survival import LifeTable, check_alpha, life_table, quantile_normal
 from yumen.statistics.table import Table
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from yumen.statistics.joint_moments import (
     moment_rounds,
     numbers_of,
 )
+from yumen.statistics.plot import axes
 from yumen.statistics.released import Released
 from yumen.statistics.source import Provenance
 from yumen.statistics.table import Table
@@ -104,7 +105,7 @@ class PCAResult(Released):
     def plot(self, ax: Axes | None = None) -> Axes:
         """The share of the variance by component. Raises `CallError` (`argument`) without
         matplotlib."""
-        ax = new_axes(ax)
+        ax = axes(ax)
         at = np.arange(1, len(self.components_) + 1)
         ax.bar(at, self.explained_variance_ratio_)
         ax.plot(at, np.cumsum(self.explained_variance_ratio_), marker="o", color="0.3")
@@ -141,18 +142,3 @@ def pca(
     if scale:
         columns_vary(names, moments)
     return PCAResult(provenance, columns=names, moments=moments, components=kept, scale=scale)
-
-
-def new_axes(ax: Axes | None) -> Axes:
-    """`ax`, or new axes. Raises `CallError` (`argument`) without matplotlib."""
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise CallError(
-            "argument",
-            "expected matplotlib for a plot, got an installation without it",
-            remedy="pip install 'yumen[plot]'",
-        ) from None
-    return pyplot.subplots(layout="constrained")[1]

@@ -12,9 +12,9 @@ from yumen_core.sql.schema import DomainValue
 
 from yumen.display import Grid
 from yumen.statistics.cells import HIDDEN, CountTable, Question, ask
-from yumen.statistics.crosstab import axes
 from yumen.statistics.effect_sizes import EffectSize
 from yumen.statistics.moments_table import label_of
+from yumen.statistics.plot import axes
 from yumen.statistics.released import Released
 from yumen.statistics.source import Provenance
 from yumen.statistics.table import Table

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from yumen_core.errors import CallError
@@ -20,9 +19,6 @@ from yumen_core.statistics.time_grid import MAX_STEPS, TimeGrid
 from yumen.display import counted
 from yumen.statistics.source import Provenance
 from yumen.statistics.table import Table, quoted
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _Levels = tuple[DomainValue, ...]
 
@@ -240,22 +236,6 @@ def life_table(
     cells = time_cells(grid, totals)
     values = np.rint(totals.values[cells.cells]).astype(np.int64)
     return LifeTable(cells, values[:, 0::2], values[:, 1::2], groups, provenance)
-
-
-def axes(ax: Axes | None) -> Axes:
-    """`ax`, or new axes. Raises `CallError` (`argument`) without matplotlib."""
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise CallError(
-            "argument",
-            "expected matplotlib for a plot, got none",
-            remedy="pip install 'yumen[plot]'",
-        ) from None
-    made: Any = pyplot.subplots(layout="constrained")[1]
-    return made  # type: ignore[no-any-return]
 
 
 def check_alpha(alpha: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from builders.federation import Federation
+from builders.project import pyproject
 from yumen_cli.main import main
 from yumen_core.clock import ManualClock, SystemClock
 from yumen_core.identity import Identity, Role
@@ -18,22 +19,12 @@ from yumen_core.training.bundle import Bundle
 from yumen_node.approvals import open_approvals
 from yumen_node.ask import Ask, AskedColumn
 
-PROJECT = """\
-[project]
-name = "{name}"
-version = "1.0"
-[tool.flwr.app]
-publisher = "lzu"
-[tool.flwr.app.components]
-serverapp = "app:server"
-clientapp = "app:client"
-"""
 NODE = "spiffe://gansu.example/org/cleveland/node/heart"
 
 
 def bundle(body: str = "", name: str = "cardio") -> Bundle:
     source = f"{body}\nserver = client = None\n"
-    return Bundle({"app.py": source.encode(), "pyproject.toml": PROJECT.format(name=name).encode()})
+    return Bundle({"app.py": source.encode(), "pyproject.toml": pyproject(name).encode()})
 
 
 class Desk:

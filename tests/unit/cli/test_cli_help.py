@@ -36,7 +36,7 @@ def test_the_commands() -> None:
         *("node init", "node start", "node tables", "node quality", "node approvals"),
         *("user enrol", "user show", "log verify"),
         *("policy lint", "policy test", "policy explain", "policy diff", "policy replay"),
-        "policy sign",
+        *("policy sign", "node rebuild-ledger", "node accept-loss"),
         *("audit verify", "audit show", "audit export", "audit replay", "audit report"),
         "receipt verify",
         *("datasets", "check", "query", "run", "resume", "jobs", "cancel", "demo"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from builders.audited import LI, NODE, request
 from builders.federation import Federation
 from yumen_cli.main import main
 from yumen_core.clock import ManualClock
@@ -15,43 +16,22 @@ from yumen_core.identity import Role
 from yumen_core.identity.names import Identity
 from yumen_core.jobs.admission import decision_detail
 from yumen_core.log import Act, open_log
-from yumen_core.policy import PolicyRequest
 
 POLICIES = Path(__file__).parents[3] / "policies"
 HOSPITAL, FARM = str(POLICIES / "hospital.cedar"), str(POLICIES / "farm.cedar")
 
 
-def request(**changes: object) -> PolicyRequest:
-    facts: dict[str, object] = {
-        "requester": Identity.parse("spiffe://gansu.example/org/lzu/user/li"),
-        "decider": Identity.parse("spiffe://gansu.example/org/cleveland/node/main"),
-        "table": "heart",
-        "table_grade": "general",
-        "purpose": "research",
-        "columns": {"sex": "general"},
-        "aggregates": frozenset({"count"}),
-        "participants": 3,
-        "min_nodes": 3,
-        "threshold": 10,
-        "suite": "bfv",
-        "now_ms": 1_790_000_000_000,
-        "expires_at_ms": 1_790_000_600_000,
-    }
-    return PolicyRequest(**{**facts, **changes})  # type: ignore[arg-type]
-
-
 @pytest.fixture
 def log(tmp_path: Path) -> str:
     """A real log of two allowed jobs."""
-    member = Identity.parse("spiffe://gansu.example/org/cleveland/node/main")
+    member = Identity.parse(NODE)
     found = open_log(
         tmp_path / "log", member=member, secrets=tmp_path / "secrets", clock=ManualClock()
     )
     for job, purpose in (("job-1", "research"), ("job-2", "public-health")):
         found.record(
             Act.DECISION,
-            subject={"job": job, "requester": "spiffe://gansu.example/org/lzu/user/li",
-                     "table": "heart", "purpose": purpose},
+            subject={"job": job, "requester": LI, "table": "heart", "purpose": purpose},
             digests={"policies": b"1" * 32},
             detail=decision_detail("SELECT 1", (), dry_run=False,
                                    requests=[request(purpose=purpose)]),

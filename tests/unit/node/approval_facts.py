@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from builders.federation import Federation
+from builders.project import pyproject
 from yumen_core.identity import Identity, Role
 from yumen_core.identity.membership import Membership
 from yumen_core.training.bundle import Bundle
@@ -16,23 +17,12 @@ MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
 REQUESTER = Identity("gansu.example", "lzu", Role.USER, "li")
 
-_PROJECT = """\
-[project]
-name = "{name}"
-version = "{version}"
-
-[tool.flwr.app]
-publisher = "lzu"
-
-[tool.flwr.app.components]
-serverapp = "cardio.server_app:app"
-clientapp = "cardio.client_app:app"
-"""
-
 
 def files(body: str = "", *, name: str = "cardio", version: str = "1.0") -> dict[str, str]:
     return {
-        "pyproject.toml": _PROJECT.format(name=name, version=version),
+        "pyproject.toml": pyproject(
+            name, version, server="cardio.server_app:app", client="cardio.client_app:app"
+        ),
         "cardio/client_app.py": f"import numpy\n{body}\napp = None\n",
         "cardio/server_app.py": "app = None\n",
     }

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from yumen_core import canonical
 from yumen_core.errors import CallError, PeerError
 from yumen_core.identity import Identity, Role
-from yumen_core.training.review import MAX_BYTES, Review
+from yumen_core.identity.word import MAX_BYTES
+from yumen_core.training.review import Review
 
 NODE = Identity("gansu.example", "cleveland", Role.NODE, "heart")
 REVIEW = Review(b"\x07" * 32, True, "只有总和离开", NODE, 1_790_000_000_000)

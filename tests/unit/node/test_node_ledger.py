@@ -58,6 +58,7 @@ def opened(
     log = log or Log()
     ledger = Ledger(folder, {"t": table}, log, "node")  # type: ignore[arg-type]
     ledger.compare()
+    ledger.begin()
     return ledger, log
 
 

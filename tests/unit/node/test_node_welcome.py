@@ -30,6 +30,7 @@ def link_of(node: Node, **changes: Any) -> Link:
         "retry_max_s": 60.0,
         "cosign_interval_s": 60.0,
         "note_reviews": lambda: None,
+        "tell_acts": lambda: None,
     }
     return Link(**{**parts, **usual, **changes})
 

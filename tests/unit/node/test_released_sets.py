@@ -75,7 +75,7 @@ def test_what_left_before_over_the_same_nodes_leaves_again(store: ReleasedSets) 
     assert store.is_near(job("2"), ROWS, ABCD, behind=ABCD)
     with pytest.raises(StateError, match="rows that differ enough from those of earlier") as caught:
         store.record(job("2"), [(ROWS, ABCD)], ABCD)
-    assert caught.value.code == "too_few_rows"
+    assert caught.value.code == "near_release"
 
 
 def test_the_same_rows_over_nearly_the_same_nodes(store: ReleasedSets) -> None:
@@ -103,7 +103,7 @@ def test_a_job_that_came_between_decision_and_sum(store: ReleasedSets, tmp_path:
         store.record(
             job("3", b"x"), [(row_set(range(500, 600)), ABCD), (row_set(range(97)), ABCD)], ABCD
         )
-    assert caught.value.code == "too_few_rows"
+    assert caught.value.code == "near_release"
     assert count(tmp_path) == 1
 
 

@@ -205,6 +205,27 @@ def test_a_node_without_rows_enough_counts_for_nothing(four: list[Site], li: Mem
     assert found.metrics["loss"] == (2 * 20 + 3 * 30 + 4 * 40) / 90
 
 
+def test_a_node_whose_rows_come_near_an_earlier_training_counts_for_nothing(
+    four: list[Site], li: Membership
+) -> None:
+    """Told from a node with too few rows by nobody; its worker is not asked, nothing is recorded,
+    and the rows it had before are trained on again."""
+    Play(four, li).run(0)
+    for site in four:
+        site.work.asked.clear()
+    four[0].rows.counts = (29, 41)
+    play = Play(four, li)
+    found = play.run(0)
+    assert (found.nodes, found.examples) == (3, 90)
+    assert [len(site.work.asked) for site in four] == [0, 1, 1, 1]
+    four[0].rows.counts = (30, 40)
+    assert not four[0].released.is_near(
+        four[0].released.guarded(play.job.spec, play.accepted[four[0].uri].asked),
+        four[0].rows.row_sets(None, timeout_s=1.0).union(frozenset({0})),
+        tuple(play.names),
+    )
+
+
 def test_too_few_nodes_with_rows(four: list[Site], li: Membership) -> None:
     play = Play(four, li)
     for site in four[:2]:
