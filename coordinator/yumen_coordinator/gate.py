@@ -22,6 +22,7 @@ from yumen_core.jobs.admission import (
     pinned_descriptors,
     policy_requests,
     question,
+    rounding_denials,
     table_denials,
 )
 from yumen_core.jobs.book import SignedDescriptor
@@ -107,6 +108,7 @@ class Gate:
             descriptors = pinned_descriptors(spec, self._descriptors(opened))
             asked = question(spec, descriptors)
             denials = minimum_denials(spec, asked, node=me.uri)
+            denials = denials or rounding_denials(spec, asked, node=me.uri)
             if not denials:
                 requests = policy_requests(
                     spec, asked, decider=me, nodes=asked.tables, now_ms=now_ms

@@ -28,9 +28,11 @@ from yumen_core.jobs.answer import AnswerShape
 from yumen_core.jobs.runs import RunShape, StatisticRound
 from yumen_core.securesum.modulus import Slots
 from yumen_core.sql import LocalCells, Plan, RowsPlan
+from yumen_core.sql.rounded_cells import rounded_cells
 from yumen_core.statistics.kinds import Inputs, Local
 from yumen_core.statistics.layout import to_integers
-from yumen_core.statistics.release import round_flags, round_keep, withheld
+from yumen_core.statistics.release import flags_width, round_flags, round_keep, withheld
+from yumen_core.statistics.rounded_counts import rounded_counts
 from yumen_core.statistics.rows import Rows
 
 from yumen_node.datasets import Dataset
@@ -38,6 +40,7 @@ from yumen_node.datasets.cell_sets import CellSets
 from yumen_node.gate import AcceptedJob
 from yumen_node.guard import check_base, thinned
 from yumen_node.noise import all_kept, with_noise
+from yumen_node.private_rounds import NO_THRESHOLD, private_integers
 from yumen_node.released import Nodes, ReleasedSets
 
 JOBS_WITH_ROWS = 4
@@ -114,7 +117,7 @@ class ComputedRound(ComputedCells):
     round: StatisticRound
     local: Local
     base: RowSet = NO_ROWS
-    """The rows it is over, for the guard; none of a job with privacy."""
+    """The rows it is over, for the guard."""
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
         layout = self.round.layout
@@ -131,6 +134,22 @@ class ComputedRound(ComputedCells):
 
     def values(self, keep: Keep) -> list[list[int]]:
         return to_integers(self.round.layout, withheld(self.round.layout, self.local, keep))
+
+
+@dataclass(frozen=True)
+class ComputedPrivate(ComputedCells):
+    """A statistic's run with privacy: every cell is flagged, and told with noise."""
+
+    integers: list[list[int]]
+
+    @classmethod
+    def of(cls, entry: StatisticRound, rows: Rows) -> ComputedPrivate:
+        width = flags_width(entry.kind.rule, entry.layout)
+        flags = np.ones((entry.layout.cells, width), dtype=np.uint8)
+        return cls(flags, private_integers(entry, rows))
+
+    def values(self, keep: Keep) -> list[list[int]]:
+        return self.integers
 
 
 class Computing:
@@ -185,6 +204,7 @@ class Computing:
             )
             sets = CellSets({})
             if not private:
+                cells = rounded_cells(plan, cells, asked.round_to)
                 sets = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
                 guarded = self._released.guarded(job.opened.spec, asked)
                 cells = thinned(
@@ -194,34 +214,37 @@ class Computing:
             if margins is None:
                 return ComputedQuery(local_flags(cells.supports, rules), plan, cells, sets)
             return ComputedQuery(margin_flags(cells.supports, rules, margins), plan, cells, sets)
-        if job.opened.spec.privacy is None:
-            declared = self._dataset(job).disclosure
-            rules = replace(
-                rules,
-                dominance=(declared.rules,) if declared.rules.on else (),
-                degrees_of_freedom=declared.min_degrees_of_freedom,
-            )
         entry = next(entry for entry in job.asked.rounds if entry.named.name == name)
+        if job.opened.spec.privacy is not None:
+            rows = await self._rows_of(job, plan, NO_THRESHOLD)
+            return await asyncio.to_thread(ComputedPrivate.of, entry, rows)
+        declared = self._dataset(job).disclosure
+        rules = replace(
+            rules,
+            dominance=(declared.rules,) if declared.rules.on else (),
+            degrees_of_freedom=declared.min_degrees_of_freedom,
+        )
         if again and getattr(entry.kind, "remembers", False) and job.job_id not in self._rows:
             raise StateError(
                 "data_source",
                 f"expected to remember the earlier runs of `{name}`, and they are gone",
                 remedy="submit a new job",
             )
-        rows = await self._rows_of(job, plan, rules)
+        rows = await self._rows_of(job, plan, rules.threshold)
         base = await self._base_of(job, plan, nodes)
         local = await asyncio.to_thread(
             entry.kind.compute, rows, entry.named.arguments, inputs, rules
         )
         flags = round_flags(entry.kind.rule, local.supports, rules)
+        local = rounded_counts(entry.kind, entry.layout, local, asked.round_to)
         return ComputedRound(flags, entry, local, base)
 
-    async def _rows_of(self, job: AcceptedJob, plan: RowsPlan, rules: DisclosureRules) -> Rows:
+    async def _rows_of(self, job: AcceptedJob, plan: RowsPlan, threshold: int) -> Rows:
         held = self._rows.get(job.job_id)
         if held is None:
             dataset = self._dataset(job)
             held = await asyncio.to_thread(
-                dataset.rows, plan, threshold=rules.threshold, timeout_s=self._timeout_s
+                dataset.rows, plan, threshold=threshold, timeout_s=self._timeout_s
             )
             self._check_rows(job.job_id, await asyncio.to_thread(held.digest))
             self._rows[job.job_id] = held
@@ -231,9 +254,7 @@ class Computing:
         return held
 
     async def _base_of(self, job: AcceptedJob, plan: RowsPlan, nodes: Nodes) -> RowSet:
-        """The rows of a statistic, checked against what was released before."""
-        if job.opened.spec.privacy is not None:
-            return NO_ROWS
+        """The rows of a statistic without privacy, checked against what was released before."""
         base = self._bases.get(job.job_id)
         if base is None:
             sets = await asyncio.to_thread(

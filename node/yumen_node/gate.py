@@ -28,6 +28,7 @@ from yumen_core.jobs.admission import (
     pinned_descriptors,
     policy_requests,
     question,
+    rounding_denials,
     table_denials,
 )
 from yumen_core.jobs.book import DescriptorBook
@@ -141,7 +142,8 @@ class Gate:
         3. Every participant's descriptor is the one the job pins; this node's is the current one.
         4. The statement gives the plan the job names, over the schema this node publishes.
         5. The public key is the one the job names; the job's secret opens for this job and node.
-        6. The minimum of nodes is no lower than the tables demand.
+        6. The minimum of nodes is no lower than the tables demand, and where these round their
+           counts it is a job whose counts can be rounded.
         7. Code that comes with it may run here: this node has a sandbox and nobody has rejected it.
         8. The tables' privacy budgets pay for it, and the rows it asks about were not released
            before over nearly the same nodes.
@@ -251,6 +253,7 @@ class Gate:
         job's code first."""
         me, asked = self._membership.identity, understood.asked
         denials = minimum_denials(spec, asked, node=me.uri)
+        denials = denials or rounding_denials(spec, asked, node=me.uri)
         denials = denials or self._reviews.denials(spec)
         denials = denials or self._ledger.denials(spec)
         denials = denials or self._released.denials(spec, asked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import yaml
 from yumen_core.allocation import keep_freed_memory
 from yumen_core.canonical import Json
 from yumen_core.clock import Clock, SystemClock
+from yumen_core.disclosure.rounding import NO_ROUNDING
 from yumen_core.errors import StateError
 from yumen_core.identity.client import enrol, renew_if_due
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.descriptor import PublishedTable
-from yumen_core.log import Act, LogAlarm, open_log
+from yumen_core.log import Act, LogAlarm, TileLog, open_log
 from yumen_core.log.cosigning import Cosigning
 from yumen_core.log.enrolment import record_enrolment
 from yumen_core.log.entry import Value
@@ -39,6 +41,7 @@ from yumen_node.ledger import Ledger
 from yumen_node.link import Link
 from yumen_node.local_work import LocalWork
 from yumen_node.noise import load_sampler
+from yumen_node.operator_spool import OperatorSpool
 from yumen_node.publication import Publication
 from yumen_node.released import ReleasedSets
 from yumen_node.review_record import note_reviews
@@ -112,6 +115,7 @@ def publish(declaration: TableDeclaration) -> PublishedTable:
         grade=declaration.grade,
         threshold=declaration.disclosure.threshold,
         min_nodes=declaration.disclosure.min_nodes,
+        round_to=declaration.disclosure.round_to or NO_ROUNDING,
         private_only=privacy is not None and privacy.required,
         micro_rho=0 if privacy is None else privacy.micro_rho,
         project_micro_rho=0 if privacy is None else privacy.project_micro_rho,
@@ -190,20 +194,11 @@ class Node:
             check_rows=state.check_rows,
         )
         tables = {name: publish(item.declaration) for name, item in datasets.items()}
-        self._ledger = ledger = Ledger(config.state, tables, log, membership.identity.uri)
-        try:
-            ledger.compare()
-        except StateError:
-            ledger.close()
-            log.close()
-            raise
+        self._ledger, self._released = ledger, released = _open_ledgers(
+            config.state, membership.identity.uri, tables, datasets, log
+        )
         if any(table.micro_rho for table in tables.values()):
             load_sampler()
-        self._released = released = ReleasedSets(
-            config.state,
-            membership.identity.uri,
-            {name: item.version for name, item in datasets.items()},
-        )
         witness_key = load_witness_key(config.secrets, membership.identity)
         self._witness = witness = Witness(
             membership,
@@ -246,6 +241,7 @@ class Node:
             released=released,
         )
         told = (config.state, approvals, log, membership.identity.uri)
+        spool = OperatorSpool(config.state, log, membership.identity.uri)
         self._link = Link(
             address=config.coordinator,
             membership=membership,
@@ -260,10 +256,12 @@ class Node:
             ),
             cosign_interval_s=config.cosign_interval_s,
             note_reviews=partial(note_reviews, *told),
+            tell_acts=spool.tell,
             on_connected=on_connected,
         )
         record_tables(config.state, tables, log, membership.identity.uri)
         note_reviews(*told)
+        spool.tell()
         self._record_start(membership, policies, datasets, publication)
 
     def _record_start(
@@ -302,6 +300,30 @@ class Node:
         self._witness.close()
         self._state.close()
         self._log.close()
+
+
+def _open_ledgers(
+    state: Path,
+    node: str,
+    tables: Mapping[str, PublishedTable],
+    datasets: Mapping[str, Dataset],
+    log: TileLog,
+) -> tuple[Ledger, ReleasedSets]:
+    """What the node spent and what left it, each as the log tells it. The log is closed where one
+    of the files is not what it tells of (`StateError`)."""
+    with ExitStack() as held:
+        held.callback(log.close)
+        ledger = Ledger(state, tables, log, node)
+        held.callback(ledger.close)
+        ledger.compare()
+        released = ReleasedSets(
+            state, node, {name: item.version for name, item in datasets.items()}
+        )
+        held.callback(released.close)
+        released.compare(log)
+        ledger.begin()
+        held.pop_all()
+    return ledger, released
 
 
 def _code_refusal() -> StateError | None:

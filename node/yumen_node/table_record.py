@@ -37,6 +37,7 @@ def record_tables(
                 "grade": table.grade,
                 "threshold": table.threshold,
                 "min_nodes": table.min_nodes,
+                "round_to": table.round_to,
                 "private_only": table.private_only,
                 "micro_rho": str(table.micro_rho),
                 "project_micro_rho": str(table.project_micro_rho),
@@ -59,6 +60,7 @@ def _digest(table: PublishedTable) -> str:
         table.private_only,
         table.micro_rho,
         table.project_micro_rho,
+        table.round_to,
     )
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import overload
 
+from yumen_core.disclosure.rounding import NO_ROUNDING
 from yumen_core.errors import CallError
 from yumen_core.jobs.descriptor import NodeDescriptor, PublishedTable
 from yumen_core.sql.schema import Bound, Column, TableSchema, decimal_text
 
-from yumen.display import Grid, counted, format_value, html, plain, short_name
+from yumen.display import Grid, counted, format_value, html, plain, rounding_notes, short_name
 
 MAX_LISTED_VALUES = 8
 
@@ -26,6 +27,7 @@ class NodeTable:
     threshold: int
     min_nodes: int
     grade: str
+    round_to: int = NO_ROUNDING
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,6 +98,7 @@ class Dataset:
             f"a value is released where {nodes} nodes stand behind it, "
             f"each with {rows} rows or more"
         )
+        yield from rounding_notes(max(n.round_to for n in self.nodes))
         if self.key:
             yield f"one row for each {_names(self.key)}: other tables can join it by that"
         if self.conflicts:
@@ -197,7 +200,12 @@ def _dataset(name: str, nodes: Sequence[tuple[NodeDescriptor, bool]]) -> Dataset
 
 def _node_table(descriptor: NodeDescriptor, table: PublishedTable, up: bool) -> NodeTable:
     return NodeTable(
-        descriptor.node.uri, up, table.threshold, table.min_nodes, format_value(table.grade)
+        descriptor.node.uri,
+        up,
+        table.threshold,
+        table.min_nodes,
+        format_value(table.grade),
+        table.round_to,
     )
 
 

@@ -13,12 +13,13 @@ import re
 import shutil
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
 from decimal import Decimal
 
 from rich.cells import cell_len, set_cell_size
+from yumen_core.disclosure.rounding import NO_ROUNDING
 from yumen_core.errors import PeerError
 from yumen_core.identity.names import Identity
 
@@ -167,6 +168,15 @@ def format_bytes(count: int) -> str:
     if count < 1_000:
         return f"{count} bytes"
     return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
+
+
+def rounding_notes(step: int) -> Iterator[str]:
+    """What a reader should know of counts that nodes tell in multiples of `step`."""
+    if step != NO_ROUNDING:
+        yield (
+            f"each node tells counts in multiples of {step}, and sums as of so many rows: parts may "
+            "not add up to their total"
+        )
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from yumen_core.jobs.answer import AnswerShape
-from yumen_core.jobs.runs import StatisticRound, statistic_rounds
+from yumen_core.jobs.runs import StatisticRound, runs_of_statistic, statistic_rounds
 from yumen_core.securesum.suite import sum_bytes, total_slots
 from yumen_core.sql import Plan
 from yumen_core.sql.describe import name_of
@@ -20,7 +20,7 @@ from yumen_core.training.records import Action
 from yumen_core.training.shape import UpdateShape
 from yumen_core.training.spec import TrainingSpec
 
-from yumen.display import counted
+from yumen.display import counted, rounding_notes
 from yumen.question import Asked
 
 _SUMS = {
@@ -67,10 +67,12 @@ def preview(asked: Asked) -> Preview:
     assert asked.statistic is not None
     rounds = statistic_rounds(asked.statistic, asked.plan)
     sent = sum(
-        entry.named.at_most * sum_bytes(asked.suite, AnswerShape.of_layout(entry.layout).slots)
-        for entry in rounds
+        shape.at_most * sum_bytes(asked.suite, shape.answer.slots)
+        for shape in runs_of_statistic(rounds, asked.privacy).shapes
+        if isinstance(shape.answer, AnswerShape)
     )
-    lines = tuple(_round_line(entry) for entry in rounds)
+    lines = tuple(_round_line(entry, noisy=asked.privacy is not None) for entry in rounds)
+    lines = (*lines, *rounding_notes(asked.round_to))
     return Preview(lines, sum(e.named.at_most for e in rounds), sent, len(asked.nodes))
 
 
@@ -106,15 +108,17 @@ def _of_query(asked: Asked, plan: Plan) -> Preview:
         lines.append(f"for up to {counted(plan.layout.cells, 'group')}{margins}")
     lines.append("how many nodes stand behind each value; where too few do, nothing of it")
     sent = sum_bytes(asked.suite, AnswerShape.of_plan(plan).slots)
-    return Preview(tuple(lines), 1, sent, len(asked.nodes))
+    told = (*lines, *rounding_notes(asked.round_to))
+    return Preview(told, 1, sent, len(asked.nodes))
 
 
-def _round_line(entry: StatisticRound) -> str:
+def _round_line(entry: StatisticRound, *, noisy: bool) -> str:
     layout = entry.layout
     times = f", up to {entry.named.at_most} times" if entry.named.at_most > 1 else ""
     return (
         f"{entry.named.name} ({entry.kind.name}): {counted(len(layout.values), 'sum')} in "
-        f"{counted(layout.cells, 'cell')}{times}; {_RULES[entry.kind.rule]}"
+        f"{counted(layout.cells, 'cell')}{times}; "
+        + ("every cell is told" if noisy else _RULES[entry.kind.rule])
     )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from yumen_core.clock import Clock
+from yumen_core.disclosure.rounding import NO_ROUNDING
 from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity
 from yumen_core.identity.sealing import seal
 from yumen_core.jobs.book import SignedDescriptor
 from yumen_core.jobs.job_id import new_job_id
-from yumen_core.jobs.runs import runs_of_query
+from yumen_core.jobs.runs import runs_of_query, runs_of_statistic, statistic_rounds
 from yumen_core.jobs.spec import (
     MIN_PARTICIPANTS,
     JobSpec,
@@ -20,7 +21,6 @@ from yumen_core.jobs.spec import (
     secret_info,
 )
 from yumen_core.privacy import Privacy
-from yumen_core.privacy.sensitivity import refuse_statistic
 from yumen_core.secret import Secret
 from yumen_core.securesum.suite import Suite, join_secret
 from yumen_core.sql import Plan, RowsPlan, TableSchema, parse, parse_columns, parse_rows
@@ -49,6 +49,18 @@ class Asked:
     suite: Suite = Suite.BFV
     privacy: Privacy | None = None
     project: str = ""
+
+    @property
+    def round_to(self) -> int:
+        """The widest of the steps in which the tables' nodes tell counts; 1 where they are exact,
+        and of answers with noise."""
+        if self.privacy is not None:
+            return NO_ROUNDING
+        return max(
+            signed.descriptor.tables[name].round_to
+            for signed in self.nodes
+            for name in self.schemas
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,8 @@ def ask(
     chosen, schemas, needed = choose(tables, catalogue, nodes=nodes, min_nodes=min_nodes)
     plan = read(sql, schemas)
     if privacy is not None and statistic is not None:
-        raise refuse_statistic(statistic.rounds[0].kind)
+        assert isinstance(plan, RowsPlan)
+        runs_of_statistic(statistic_rounds(statistic, plan), privacy)
     if privacy is not None and isinstance(plan, Plan):
         runs_of_query(plan, privacy)
     return Asked(

@@ -21,6 +21,7 @@ from yumen_core.training.spec import TrainingSpec
 
 from yumen._arguments import check_question
 from yumen.coordinator import CoordinatorClient
+from yumen.display import rounding_notes
 from yumen.jobs import state_of
 from yumen.keys import RequesterKeys
 from yumen.preview import preview
@@ -182,7 +183,7 @@ class Session:
                 HeldBack(column, rows) for column, rows in released.held_back.items() if rows
             ),
             empty_cells=released.empty_cells,
-            notes=released.notes,
+            notes=(*rounding_notes(asked.round_to), *released.notes),
             ciphertext_bytes=outcome.ciphertext_bytes,
             ciphertexts=outcome.ciphertexts,
             elapsed_s=time.monotonic() - started,

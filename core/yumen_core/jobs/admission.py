@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from yumen_core import canonical
+from yumen_core.disclosure.rounding import NO_ROUNDING
 from yumen_core.errors import PeerError, YumenError
 from yumen_core.identity.envelope import SignedEnvelope, open_envelope
 from yumen_core.identity.membership import Membership
@@ -33,6 +34,7 @@ from yumen_core.policy.denial import Denial
 from yumen_core.policy.facts import logged_facts
 from yumen_core.policy.request import GRADES, PolicyRequest
 from yumen_core.sql import Plan, RowsPlan, TableSchema, parse, parse_columns, parse_rows
+from yumen_core.statistics.rounded_counts import can_round
 from yumen_core.training.spec import BundleCode
 
 MAX_DETAIL_BYTES = 48_000  # of a log entry's 65,535; names and digests need the rest
@@ -75,6 +77,11 @@ class Question:
     def min_nodes(self) -> int:
         """The highest of the tables' minimum numbers of nodes behind a cell."""
         return max(table.min_nodes for node in self.tables for table in self.at(node))
+
+    @property
+    def round_to(self) -> int:
+        """The widest of the steps in which the tables tell counts."""
+        return max(table.round_to for node in self.tables for table in self.at(node))
 
     def at(self, node: str) -> tuple[PublishedTable, ...]:
         """All that a participant's rows are read from."""
@@ -344,6 +351,32 @@ def minimum_denials(spec: JobSpec, asked: Question, *, node: str) -> tuple[Denia
             observed=str(spec.min_nodes),
             allowed=f"{asked.min_nodes} or more",
             remedy=f"ask with min_nodes={asked.min_nodes}",
+        ),
+    )
+
+
+def rounding_denials(spec: JobSpec, asked: Question, *, node: str) -> tuple[Denial, ...]:
+    """A denial where a table tells its counts rounded, and the job is of a kind that would tell
+    exact ones. Noise stands in for rounding."""
+    step = asked.round_to
+    if step == NO_ROUNDING or spec.privacy is not None or isinstance(asked.plan, Plan):
+        return ()
+    exact = [entry.kind.name for entry in asked.rounds if not can_round(entry.kind)]
+    if asked.rounds and not exact:
+        return ()
+    what = f"rounds of `{exact[0]}`" if exact else "a training"
+    return (
+        Denial(
+            node=node,
+            reason_code="exact_counts",
+            message=(
+                f"expected a job whose counts can be told in multiples of {step}, as the tables "
+                f"demand, got {what}, which needs exact numbers of rows"
+            ),
+            subject=spec.table,
+            observed=exact[0] if exact else "training",
+            allowed="SQL, counts, means and deviations; or any job with privacy",
+            remedy="ask in SQL, or for tables of counts, means or deviations, or with `privacy=`",
         ),
     )
 

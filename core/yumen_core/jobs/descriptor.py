@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from yumen_core.disclosure.rounding import MOST_STEP, NO_ROUNDING
 from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.spec import MAX_PARTICIPANTS, MIN_PARTICIPANTS
@@ -30,7 +31,7 @@ class PublishedTable:
     """A table as its node publishes it.
 
     `threshold` is the fewest rows, `min_nodes` the fewest nodes behind a released cell; `grade` is
-    the strictest grade among the columns.
+    the strictest grade among the columns. Counts are told in multiples of `round_to`.
     """
 
     schema: TableSchema
@@ -41,6 +42,7 @@ class PublishedTable:
     private_only: bool = False
     micro_rho: int = 0
     project_micro_rho: int = 0
+    round_to: int = NO_ROUNDING
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class NodeDescriptor:
                 private_only=table.private_only,
                 micro_rho=table.micro_rho,
                 project_micro_rho=table.project_micro_rho,
+                round_to=0 if table.round_to == NO_ROUNDING else table.round_to,
             )
         return message.SerializeToString(deterministic=True)
 
@@ -181,6 +184,7 @@ def _tables(message: job_pb2.NodeDescriptor, signer: Identity) -> dict[str, Publ
             private_only=entry.private_only,
             micro_rho=entry.micro_rho,
             project_micro_rho=entry.project_micro_rho,
+            round_to=entry.round_to or NO_ROUNDING,
         )
     return tables
 
@@ -205,5 +209,11 @@ def _check_settings(entry: job_pb2.TableDescriptor, schema: TableSchema, signer:
             "descriptor",
             f"expected a threshold from 1 and {low} to {high} nodes behind a cell of {where}, "
             f"got {entry.threshold} and {entry.min_nodes}",
+            node=signer.uri,
+        )
+    if entry.round_to == NO_ROUNDING or entry.round_to > MOST_STEP:
+        raise PeerError(
+            "descriptor",
+            f"expected counts of {where} in steps of 2 to {MOST_STEP}, got {entry.round_to}",
             node=signer.uri,
         )

@@ -18,10 +18,11 @@ from yumen_core.jobs.answer import AnswerShape
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.privacy.budget import Privacy
 from yumen_core.privacy.noise import plan_noise
-from yumen_core.privacy.sensitivity import of_plan, refuse_statistic
+from yumen_core.privacy.sensitivity import of_plan
 from yumen_core.sql import Plan, RowsPlan
 from yumen_core.statistics.kinds import RoundKind, Rule
 from yumen_core.statistics.layout import Layout
+from yumen_core.statistics.private import round_noise
 from yumen_core.statistics.registry import kind_of
 from yumen_core.statistics.release import flags_width
 from yumen_core.statistics.rows import Variable
@@ -136,21 +137,36 @@ def _design(named: NamedRound) -> Sequence[Json] | None:
 
 
 def runs_of_statistic(rounds: Sequence[StatisticRound], privacy: Privacy | None = None) -> Runs:
-    """Raises `CallError` (`privacy`) with privacy: see `refuse_statistic`."""
-    if privacy is not None:
-        raise refuse_statistic(rounds[0].kind.name)
+    """With privacy each run that the job names, also one that never comes, has its share of the
+    cost. Raises `CallError` (`privacy`) for kinds of rounds that do not run so, and for those that
+    run with privacy only."""
+    most = sum(entry.named.at_most for entry in rounds)
     return Runs(
         tuple(
             RunShape(
                 entry.named.name,
                 entry.named.at_most,
-                AnswerShape.of_layout(entry.layout),
+                _answer(entry, privacy, most),
                 flags=flags_width(entry.kind.rule, entry.layout),
                 settles=entry.kind.rule is Rule.REQUIRE,
             )
             for entry in rounds
         )
     )
+
+
+def _answer(entry: StatisticRound, privacy: Privacy | None, most: int) -> AnswerShape:
+    answer = AnswerShape.of_layout(entry.layout)
+    if privacy is not None:
+        noise = round_noise(entry.kind, entry.named.arguments, entry.layout, privacy, most)
+        return answer.with_noise(noise)
+    if getattr(entry.kind, "only_private", False):
+        raise CallError(
+            "privacy",
+            f"expected privacy for rounds of `{entry.kind.name}`, got none",
+            remedy="ask with privacy=yumen.DP(epsilon=...)",
+        )
+    return answer
 
 
 def runs_of_training(spec: JobSpec) -> Runs:

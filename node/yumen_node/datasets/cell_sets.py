@@ -1,4 +1,4 @@
-"""The rows of a plan's cells, kept for the next plan that puts the same ones into the same cells."""
+"""The rows of a plan's cells, kept for the next plan that has the same rows in the same cells."""
 
 from __future__ import annotations
 

@@ -48,6 +48,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from yumen_core.disclosure.dominance import Dominance
+from yumen_core.disclosure.rounding import MOST_STEP
 from yumen_core.errors import CallError
 from yumen_core.privacy import rho_of
 from yumen_core.sql import Column, ColumnType, Grade, TableSchema
@@ -172,7 +173,8 @@ def _or_off(expected: str, wanted: type) -> BeforeValidator:
 class DisclosureDeclaration(_Part):
     """What must stand behind a released value (docs/disclosure.md): rows at this node, and nodes;
     values none of which dominates; behind a model, `min_degrees_of_freedom` rows of this node
-    beyond its parameters. What is left out has the default.
+    beyond its parameters; with `round_to`, counts are told in multiples of it. What is left out has
+    the default.
 
     Lower than the defaults is the institution's right, down to 3 rows and 3 nodes: with two nodes
     behind a value either could subtract its own share. So is `off`, for either rule of dominance.
@@ -187,6 +189,10 @@ class DisclosureDeclaration(_Part):
         Annotated[StrictInt, Field(ge=1, le=100)] | None, _or_off("a whole number, or `off`", int)
     ] = 10
     min_degrees_of_freedom: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = 10
+    round_to: Annotated[
+        Annotated[StrictInt, Field(ge=2, le=MOST_STEP)] | None,
+        _or_off("a whole number, or `off`", int),
+    ] = None
 
     @property
     def rules(self) -> Dominance:

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import numpy as np
+from yumen_core.disclosure.rounding import NO_ROUNDING
 from yumen_core.errors import PeerError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.jobs.answer import AnswerShape
 from yumen_core.jobs.inputs import NO_INPUT, seal_input
 from yumen_core.jobs.rounds import sum_binding
 from yumen_core.jobs.runs import StatisticRound, runs_of_statistic, statistic_rounds
+from yumen_core.privacy import Privacy
 from yumen_core.rpc.v1 import job_pb2
 from yumen_core.securesum.contribution import open_sum
 from yumen_core.sql import RowsPlan, TableSchema
@@ -44,6 +46,10 @@ class FederationSource:
     def purpose(self) -> str:
         return self._terms.purpose
 
+    @property
+    def privacy(self) -> Privacy | None:
+        return self._terms.privacy
+
     def query(self, sql: str) -> Result:
         return self._session.query(sql, self._terms)
 
@@ -65,7 +71,9 @@ class FederationSource:
         job = self._session.prepared(asked, self._terms.timeout_s)
         job.submit()
         with JobProgress(f"{statistic.method}, job {job.job_id}") as progress:
-            computation = FederatedComputation(self._session, job, rounds, self._terms, progress)
+            computation = FederatedComputation(
+                self._session, job, rounds, self._terms, progress, asked.round_to
+            )
             try:
                 yield computation
             except BaseException:
@@ -84,11 +92,13 @@ class FederatedComputation:
         rounds: tuple[StatisticRound, ...],
         terms: Terms,
         progress: JobProgress,
+        round_to: int = NO_ROUNDING,
     ) -> None:
+        self._round_to = round_to
         self._session = session
         self._job = job
         self._rounds = {entry.named.name: entry for entry in rounds}
-        self._runs = runs_of_statistic(rounds)
+        self._runs = runs_of_statistic(rounds, terms.privacy)
         self._purpose = terms.purpose
         self._started = time.monotonic()
         self._deadline = self._started + terms.timeout_s
@@ -107,6 +117,7 @@ class FederatedComputation:
             excluded=self._excluded,
             rounds=len(self._names),
             elapsed_s=time.monotonic() - self._started,
+            round_to=self._round_to,
         )
 
     def run(self, name: str, inputs: Mapping[str, Reals] | None = None) -> Totals:
@@ -211,4 +222,9 @@ class FederatedComputation:
         totals = shape.answer.decode(sums, len(self._participants))
         layout = self._rounds[name].layout
         nodes = np.array(totals.nodes, dtype=np.int64).reshape(layout.cells, len(layout.supports))
-        return Totals(nodes, from_integers(layout, totals.values))
+        noises = () if shape.answer.noise is None else shape.answer.noise.noises
+        deviations = tuple(
+            noise.deviation(len(self._participants)) * 2.0**value.exponent
+            for noise, value in zip(noises, layout.values, strict=bool(noises))
+        )
+        return Totals(nodes, from_integers(layout, totals.values), deviations)

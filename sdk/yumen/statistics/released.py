@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from yumen.display import Grid, counted, html, plain, short_name, shortened
+from yumen.display import Grid, counted, html, plain, rounding_notes, short_name, shortened
 from yumen.statistics.source import Provenance
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Released(ABC):
                 f"{short_name(e.node)} ({shortened(e.reason)})" for e in origin.excluded
             )
             yield f"{counted(len(origin.excluded), 'node')} out: {out}"
+        yield from rounding_notes(origin.round_to)
         yield (
             f"{counted(origin.rounds, 'secure sum')}, {origin.elapsed_s:.2f} s, "
             f"purpose {origin.purpose}, job {', '.join(origin.job_ids)}"

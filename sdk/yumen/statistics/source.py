@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from yumen_core.disclosure.rounding import NO_ROUNDING
+from yumen_core.privacy import Privacy
 from yumen_core.sql import TableSchema
 from yumen_core.statistics.kinds import Totals
 from yumen_core.statistics.layout import Reals
@@ -18,7 +20,8 @@ from yumen.result import Exclusion, Result
 @dataclass(frozen=True)
 class Provenance:
     """Where a statistic comes from: its jobs, who took part, and what it took. `participants` and
-    the nodes in `excluded` are SPIFFE ids; `rounds` counts secure sums."""
+    the nodes in `excluded` are SPIFFE ids; `rounds` counts secure sums. Nodes told counts in
+    multiples of `round_to`."""
 
     purpose: str
     job_ids: tuple[str, ...] = ()
@@ -26,6 +29,7 @@ class Provenance:
     excluded: tuple[Exclusion, ...] = ()
     rounds: int = 0
     elapsed_s: float = 0.0
+    round_to: int = NO_ROUNDING
 
 
 class Computation(Protocol):
@@ -43,7 +47,8 @@ class Computation(Protocol):
 
 
 class Source(Protocol):
-    """Answers questions about one federated table, for one purpose."""
+    """Answers questions about one federated table, for one purpose. One that asks with noise has
+    its cost as `privacy`."""
 
     @property
     def schema(self) -> TableSchema: ...
@@ -56,3 +61,9 @@ class Source(Protocol):
 
     def compute(self, statistic: Statistic) -> AbstractContextManager[Computation]:
         """Submit `statistic` as one job; leaving the block ends the job."""
+
+
+def privacy_of(source: object) -> Privacy | None:
+    """What a job of this source may cost at each node; None without noise."""
+    found: Privacy | None = getattr(source, "privacy", None)
+    return found

@@ -9,7 +9,9 @@ import pytest
 from builders.tables import declared
 from yumen_core.errors import CallError, StateError
 from yumen_core.sql import parse
+from yumen_core.sql.row_sets import rows_key
 from yumen_node.datasets import Dataset, load_declaration
+from yumen_node.released import Guarded, ReleasedSets
 
 WHOLE = {"type": "integer", "bounds": {"lower": 0, "upper": 99}}
 PEOPLE = [
@@ -55,6 +57,41 @@ def test_a_plan_of_another_joined_table_is_refused(tmp_path: Path) -> None:
     changed = opened(tmp_path, key=["town", "id"])
     with pytest.raises(StateError, match="expected a plan of the table `people` as held"):
         changed["visits"].cells(plan, timeout_s=20)
+
+
+VISITED = "SELECT COUNT(*) AS n FROM visits"
+NEAR = [
+    (f"{VISITED} JOIN people ON patient = id WHERE id < 90", False),
+    (f"{VISITED} JOIN people ON patient = id WHERE id < 89", True),
+    (f"{VISITED} JOIN people ON patient = id WHERE people.town = 'x' AND id < 90", False),
+    (f"{VISITED} JOIN people ON patient = id WHERE id < 91 OR people.town = 'z'", True),
+    (f"{VISITED} WHERE patient < 90", False),
+    (f"{VISITED} WHERE patient < 87", True),
+    (f"{VISITED} WHERE patient < 80", False),
+]
+
+
+def test_the_guard_sees_which_rows_a_join_has_chosen(tmp_path: Path) -> None:
+    """Rows of the table that is asked: near whether they were chosen by a join or without one."""
+    people = [{"id": at, "town": "xy"[at % 2]} for at in range(100)]
+    files = [
+        declared(tmp_path, "people", people, PEOPLE, key=["id"]),
+        declared(tmp_path, "visits", [{"patient": at, "town": "x"} for at in range(100)], VISITS),
+    ]
+    held = Dataset.open_all([load_declaration(file) for file in files])
+    catalogue = {name: one.schema for name, one in held.items()}
+    versions = {name: one.version for name, one in held.items()}
+    released, nodes = ReleasedSets(tmp_path, "a"), ("a", "b", "c")
+    found = []
+    for at, (sql, _) in enumerate(NEAR):
+        plan = parse(sql, catalogue)
+        guarded = Guarded(str(at), "visits", 10, 3, rows_key(plan, versions))
+        rows = held["visits"].row_sets(plan, timeout_s=20).union(frozenset({0}))
+        found.append(released.is_near(guarded, rows, nodes))
+        if at == 0:
+            released.record(guarded, [(rows, nodes)], nodes)
+    assert found == [near for _, near in NEAR]
+    released.close()
 
 
 def test_rows_that_share_a_key_are_no_table(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class CoordinatorDescriptor(_message.Message):
     def __init__(self, coordinator: _Optional[str] = ..., log_key: _Optional[str] = ..., issued_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ...) -> None: ...
 
 class TableDescriptor(_message.Message):
-    __slots__ = ("name", "meaning", "schema", "grade", "threshold", "min_nodes", "private_only", "micro_rho", "project_micro_rho")
+    __slots__ = ("name", "meaning", "schema", "grade", "threshold", "min_nodes", "private_only", "micro_rho", "project_micro_rho", "round_to")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MEANING_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class TableDescriptor(_message.Message):
     PRIVATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     MICRO_RHO_FIELD_NUMBER: _ClassVar[int]
     PROJECT_MICRO_RHO_FIELD_NUMBER: _ClassVar[int]
+    ROUND_TO_FIELD_NUMBER: _ClassVar[int]
     name: str
     meaning: str
     schema: bytes
@@ -109,7 +110,8 @@ class TableDescriptor(_message.Message):
     private_only: bool
     micro_rho: int
     project_micro_rho: int
-    def __init__(self, name: _Optional[str] = ..., meaning: _Optional[str] = ..., schema: _Optional[bytes] = ..., grade: _Optional[str] = ..., threshold: _Optional[int] = ..., min_nodes: _Optional[int] = ..., private_only: _Optional[bool] = ..., micro_rho: _Optional[int] = ..., project_micro_rho: _Optional[int] = ...) -> None: ...
+    round_to: int
+    def __init__(self, name: _Optional[str] = ..., meaning: _Optional[str] = ..., schema: _Optional[bytes] = ..., grade: _Optional[str] = ..., threshold: _Optional[int] = ..., min_nodes: _Optional[int] = ..., private_only: _Optional[bool] = ..., micro_rho: _Optional[int] = ..., project_micro_rho: _Optional[int] = ..., round_to: _Optional[int] = ...) -> None: ...
 
 class JobSpec(_message.Message):
     __slots__ = ("job_id", "federation", "requester", "purpose", "table", "schema_digest", "query", "statistic", "training", "participants", "min_nodes", "suite", "public_key_digest", "issued_at_ms", "expires_at_ms", "dry_run", "privacy", "project")
