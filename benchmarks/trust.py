@@ -1,15 +1,18 @@
 """What the promises cost: decisions, the log, the differencing guard, and noise.
 
-    python benchmarks/trust.py [--repeat N] [--rows N] [--entries N]
+    python benchmarks/trust.py [--repeat N] [--rows N] [--entries N] [--sets N]
 
 Each figure is a median. An append is measured in turns with a bare write and fsync of the same
 bytes to the same folder, so that the disk's own time is beside it; a query with noise in turns with
-the same one without, over one federation of real processes.
+the same one without, over one federation of real processes. The store of released sets is opened in
+a process of its own, whose memory is asked before and after. What the guard's parts take comes from
+`guard.py` beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import time
@@ -17,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import guard
 import numpy as np
 import pandas as pd
 import yumen
@@ -25,14 +29,18 @@ from rich.console import Console
 from rich.table import Table
 from yumen_core.clock import SystemClock
 from yumen_core.disclosure.difference import too_close
+from yumen_core.disclosure.row_set import RowSet
 from yumen_core.identity.names import Identity, Role
 from yumen_core.log import Act, Entry, Signer, TileLog, verify_directory
 from yumen_core.log.member import PUBLISH_DELAY_S
 from yumen_core.policy import PolicyBundle, PolicyRequest, Purpose, Purposes
+from yumen_node.released import Guarded, ReleasedSets
+from yumen_node.released_log import told_of
 
 FEDERATION = "gansu.example"
 POLICIES = 100
 BATCH = 1000
+QUERY_CELLS = 20
 NODES = ("a", "b", "c")
 SCHEMA = {
     "columns": [
@@ -129,16 +137,19 @@ def append_ms(folder: Path, many: int) -> tuple[float, float, float]:
     return float(np.median(appends)), float(np.median(ones)), float(np.median(twos))
 
 
-def verified_s(folder: Path, entries: int) -> float:
+def log_s(folder: Path, entries: int) -> tuple[float, float]:
+    """Seconds to verify a log, and to find that no entry of it tells of a released set: the most
+    that a node reads as it starts."""
     directory = folder / "whole"
     with opened_log(directory) as log:
         for _ in range(entries // BATCH):
             log.append_many([entry() for _ in range(BATCH)])
         key, size = log.verifier_key, log.size
+        searched = timed(lambda: told_of(log)) / 1000
     seconds = timed(lambda: verify_directory(directory / "log", key)) / 1000
     if verify_directory(directory / "log", key).size != size:
         raise SystemExit("the log that was verified is not whole")
-    return seconds
+    return seconds, searched
 
 
 def opened_log(directory: Path) -> TileLog:
@@ -181,6 +192,63 @@ def guard_us(rows: int, cells: int = 200) -> dict[str, float]:
     }
 
 
+class _NoEntries:
+    """A log that is as new as the store."""
+
+    origin = "bench"
+    size = 0
+
+    def entries(self, start: int = 0, end: int | None = None) -> list[bytes]:
+        return []
+
+
+def store_figures(folder: Path, rows: int, sets: int) -> tuple[float, float, float]:
+    """A store of so many sets of 2,000 rows and more: seconds to open and compare it and to read
+    what it keeps in memory, the MiB of that, and the milliseconds of one new query of QUERY_CELLS
+    cells."""
+    draw = np.random.default_rng(5)
+    store = ReleasedSets(folder, "a")
+    store.compare(_NoEntries())
+    for at in range(0, sets, BATCH):
+        drawn = [
+            RowSet.of(np.unique(draw.integers(0, rows, 2_000 + n)).astype(np.uint32))
+            for n in range(min(BATCH, sets - at))
+        ]
+        asked = Guarded(str(at), "t", 1, 3, str(at).encode())
+        store.record(asked, [(one, NODES) for one in drawn], NODES)
+    store.close()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_opened_store, (folder, rows))
+
+
+def _opened_store(folder: Path, rows: int) -> tuple[float, float, float]:
+    draw = np.random.default_rng(6)
+    cells = np.array_split(draw.permutation(rows)[: 2_500 * QUERY_CELLS], QUERY_CELLS)
+    fresh = [RowSet.of(np.sort(cell).astype(np.uint32)) for cell in cells]
+    before = _resident_mib()
+    began = time.perf_counter()
+    store = ReleasedSets(folder, "a")
+    store.compare(_NoEntries())
+    asked = Guarded("new", "t", 10, 3, b"new")
+    store.is_near(asked, fresh[0], NODES)
+    opened = time.perf_counter() - began
+    grown = _resident_mib() - before
+
+    def query() -> None:
+        for cell in fresh:
+            store.is_near(asked, cell, NODES)
+        store.record(asked, [(cell, NODES) for cell in fresh], NODES)
+
+    spent = timed(query)
+    store.close()
+    return opened, grown, spent
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
 def noise_ms(rows: int, repeat: int) -> tuple[float, float]:
     """Medians of a query without and with noise, of all nodes, in turns."""
     rng = np.random.default_rng(3)
@@ -209,6 +277,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=9)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--sets", type=int, default=10_000)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     table = Table(title=f"What trust costs, {os.cpu_count()} cores, load {load:.1f} at the start")
@@ -218,7 +287,8 @@ def main() -> None:
         folder = Path(scratch)
         median, ninth = decision_ms(arguments.repeat)
         append, bare, two = append_ms(folder, 200)
-        verified = verified_s(folder, arguments.entries)
+        verified, searched = log_s(folder, arguments.entries)
+        opened, grown, spent = store_figures(folder / "sets", arguments.rows, arguments.sets)
     table.add_row(f"a decision with {POLICIES} policies", f"{median:.2f} ms", "0.5 ms")
     table.add_row("  90 % below", f"{ninth:.2f} ms", "")
     table.add_row("an append, durable", f"{append:.2f} ms", "")
@@ -227,6 +297,10 @@ def main() -> None:
     table.add_row("  an append beyond one", f"{append - bare:.2f} ms", "0.5 ms")
     table.add_row("  an append beyond two", f"{max(append - two, 0):.2f} ms", "")
     table.add_row(f"{arguments.entries:,} entries verified", f"{verified:.2f} s", "2 s")
+    table.add_row("  searched at a start for what left, at worst", f"{searched:.2f} s", "")
+    table.add_row(f"{arguments.sets:,} released sets, opened", f"{opened:.2f} s", "")
+    table.add_row("  memory", f"{grown:.0f} MiB", "")
+    table.add_row(f"  a new query of {QUERY_CELLS} cells", f"{spent:.1f} ms", "")
     for kind, found in guard_us(arguments.rows).items():
         name = f"the guard, an earlier cell, {arguments.rows:,} rows: {kind}"
         table.add_row(name, f"{found:.1f} µs", "50 µs")
@@ -235,7 +309,9 @@ def main() -> None:
         table.add_row(f"a query, {rows:,} rows a node", f"{plain:.0f} ms", "")
         table.add_row("  the same with noise", f"{private:.0f} ms", "")
         table.add_row("  ratio", f"{private / plain:.2f}", "1.2")
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(table)
+    guard.measure(console, rows=arguments.rows, sets=arguments.sets)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,12 @@ CATALOGUE: dict[str, Kind] = {
     # Running
     "insufficient_nodes": Kind("FAILED_PRECONDITION", 409, 5, "lower min_nodes or wait for nodes"),
     "too_few_rows": Kind("FAILED_PRECONDITION", 409, 3, "ask with fewer variables or levels"),
+    "near_release": Kind(
+        "FAILED_PRECONDITION",
+        409,
+        3,
+        "ask about the same rows at the same nodes as before, or about rows that differ by more",
+    ),
     "data_values": Kind("FAILED_PRECONDITION", 409, 3, "leave such rows out with where="),
     "no_convergence": Kind("FAILED_PRECONDITION", 409, 8, "simplify the model"),
     "node_lost": Kind("UNAVAILABLE", 503, 5, "submit the job again when the node is back"),

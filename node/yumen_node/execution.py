@@ -38,6 +38,7 @@ from yumen_node.keys import NodeKeys
 from yumen_node.ledger import Ledger
 from yumen_node.local_work import ComputedUpdate, HeldBack, LocalWork
 from yumen_node.released import Nodes, ReleasedSets
+from yumen_node.released_log import Recorded
 from yumen_node.shares import Supports, open_supports
 from yumen_node.state import KnownRun, NodeState
 
@@ -193,14 +194,20 @@ class Execution:
         )
         self._remember(job, run, computed, supports)
         payload = await self._hidden(job, run, slots, binding)
+        # As it stands when the entry is written: the numbers of entries in order never fall.
+        recorded = Recorded() if job.opened.spec.privacy is not None else self._released.recorded
         self._log.record(
             Act.CONTRIBUTION,
             subject={"job": job.job_id},
-            digests={"contribution": hashlib.sha256(payload).digest()},
+            digests={
+                "contribution": hashlib.sha256(payload).digest(),
+                **recorded.digests,
+            },
             detail={
                 "bytes": len(payload),
                 "cells": run.shape.answer.cells,
                 "cells_released": released,
+                **recorded.detail,
                 **_told(job, run),
             },
         )

@@ -66,12 +66,12 @@ def what_leaves(
 
 
 def check_base(released: ReleasedSets, guarded: Guarded, rows: RowSet, nodes: Nodes) -> None:
-    """Raise `StateError` (`too_few_rows`) where a statistic over `rows` would tell of few rows or
+    """Raise `StateError` (`near_release`) where a statistic over `rows` would tell of few rows or
     nodes by a difference."""
     if released.is_near(guarded, rows, nodes):
         raise StateError(
-            "too_few_rows",
-            f"expected {guarded.threshold} rows at least that no earlier release is apart by, "
-            "got fewer",
-            remedy="ask about more rows, or about rows that differ more from those asked before",
+            "near_release",
+            "expected the rows and nodes of an earlier answer, or others that differ from each by "
+            f"{guarded.threshold} rows or {guarded.min_nodes} nodes at least, got a smaller "
+            "difference",
         )

@@ -18,7 +18,8 @@ large epsilon would tell single rows.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from yumen_core.errors import StateError
@@ -32,6 +33,10 @@ from yumen_core.policy.denial import Denial
 from yumen_core.privacy import epsilon_of
 from yumen_core.privacy.budget import DEFAULT_DELTA
 
+FILE = "budgets.sqlite"
+_REBUILD = (
+    "where it is lost for good, `yumen node rebuild-ledger DIR` makes it anew from the node's log"
+)
 _BUDGET_ENTRY = b'"act":"budget"'
 """In the canonical JSON of each entry of that act and of no other: quotes in texts are escaped."""
 _SCHEMA = """
@@ -56,23 +61,62 @@ CREATE TABLE IF NOT EXISTS compared (
 """
 
 
+@dataclass(frozen=True)
+class Move:
+    """What an entry of the log tells of a job's cost: `reserved`, `spent` or `given back`."""
+
+    what: str
+    job_id: str
+    table: str
+    project: str
+    micro_rho: int
+
+
+def moves_of(entries: Iterable[bytes]) -> Iterator[Move]:
+    """The moves among the entries of a log, in their order."""
+    for data in entries:
+        if _BUDGET_ENTRY not in data:
+            continue
+        entry = decode_entry(data)
+        job_id, name = entry.subject.get("job"), entry.subject.get("table")
+        cost = entry.detail.get("micro_rho")
+        if job_id is not None and name is not None and isinstance(cost, int):
+            what, project = str(entry.detail.get("move")), entry.subject.get("project", "")
+            yield Move(what, job_id, name, project, cost)
+
+
+def open_database(file: Path) -> sqlite3.Connection:
+    """The tables in `file`, made on first use. Raises `StateError` (`state`) for a damaged file."""
+    database = sqlite3.connect(file, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_SCHEMA)
+    except sqlite3.DatabaseError as error:
+        database.close()
+        raise _unreadable(error) from None
+    return database
+
+
 class Ledger:
     """The store. One connection, used from the node's event loop only."""
 
     def __init__(
         self, directory: Path, tables: Mapping[str, PublishedTable], log: TileLog, node: str
     ) -> None:
-        """`node` is this node's SPIFFE id. What was reserved by a process that was killed counts as
-        spent, and so it does where its job goes on."""
+        """`node` is this node's SPIFFE id. Nothing is written before `begin`. Raises `StateError`
+        (`state`) where the file is damaged."""
         make_private_directory(directory)
         self._tables, self._log, self._node = tables, log, node
-        self._db = sqlite3.connect(directory / "budgets.sqlite", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        self._db = open_database(directory / FILE)
+
+    def begin(self) -> None:
+        """What a process before left reserved counts as spent, and so it does where its job goes
+        on; limits that changed are told. A node calls this once `compare` has passed: the log is
+        told nothing by an older copy."""
         self._settle()
-        for name in sorted(tables):
-            self._set_limits(name, tables[name])
+        for name in sorted(self._tables):
+            self._set_limits(name, self._tables[name])
 
     def close(self) -> None:
         self._db.close()
@@ -89,23 +133,18 @@ class Ledger:
             "SELECT coalesce(max(size), 0) FROM compared WHERE origin = ?", (self._log.origin,)
         ).fetchone()
         told: dict[tuple[str, str], int] = {}
-        for data in self._log.entries(start if start <= size else 0, size):
-            if _BUDGET_ENTRY not in data:
-                continue
-            entry = decode_entry(data)
-            job_id, name = entry.subject.get("job"), entry.subject.get("table")
-            cost = entry.detail.get("micro_rho")
-            if job_id is None or name is None or not isinstance(cost, int):
-                continue
-            told[job_id, name] = 0 if entry.detail.get("move") == "given back" else cost
-        missing = sum(cost > self._taken(*move) for move, cost in told.items())
+        for move in moves_of(self._log.entries(start if start <= size else 0, size)):
+            told[move.job_id, move.table] = 0 if move.what == "given back" else move.micro_rho
+        try:
+            missing = sum(cost > self._taken(*move) for move, cost in told.items())
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(error) from None
         if missing:
             raise StateError(
                 "state",
                 f"expected every cost that the log tells of in `budgets.sqlite`, "
                 f"got {missing} fewer: the file is an older copy, or was lost",
-                remedy="put the latest `budgets.sqlite` back; an older one would give spent "
-                "budgets again",
+                remedy=f"put the latest `budgets.sqlite` back; {_REBUILD}",
             )
         self._db.execute("INSERT OR REPLACE INTO compared VALUES (?, ?)", (self._log.origin, size))
 
@@ -299,6 +338,14 @@ class Ledger:
             allowed="privacy",
             remedy=f"ask with privacy=yumen.DP(epsilon=...), at most {most}",
         )
+
+
+def _unreadable(error: sqlite3.DatabaseError) -> StateError:
+    return StateError(
+        "state",
+        f"expected the database `budgets.sqlite`, got a file that does not read: {error}",
+        remedy=f"put the latest `budgets.sqlite` back; {_REBUILD}",
+    )
 
 
 def _epsilon(micro_rho: int, delta: str) -> str:

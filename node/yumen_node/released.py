@@ -13,7 +13,7 @@ import json
 import sqlite3
 import time
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,10 @@ from yumen_core.jobs.spec import JobSpec
 from yumen_core.policy.denial import Denial
 from yumen_core.sql.row_sets import rows_key
 
+from yumen_node import released_log
+
 Nodes = tuple[str, ...]
+FILE = "released.sqlite"
 BITMAPS_KEPT = 256
 """Sets held in memory: 125 KiB each at most for a table of a million rows."""
 _SCHEMA = """
@@ -83,15 +86,50 @@ class ReleasedSets:
         make_private_directory(directory)
         self._node = node
         self._versions = dict(versions or {})
-        self._db = sqlite3.connect(directory / "released.sqlite", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_SCHEMA)
+        self._db = sqlite3.connect(directory / FILE, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_SCHEMA)
+            self._recorded = released_log.prepare(self._db)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise released_log.unreadable(error) from None
         self._tables: dict[str, _Table] = {}
         self._bits = lru_cache(maxsize=BITMAPS_KEPT)(self._read)
 
     def close(self) -> None:
         self._db.close()
+
+    @property
+    def recorded(self) -> released_log.Recorded:
+        """The last record, for the log entry of what leaves with it."""
+        return self._recorded
+
+    def compare(self, log: released_log.Entries) -> None:
+        """That each record which the log tells of is here as well. A node calls this as it starts.
+        Raises `StateError` (`state`) for an older copy, another node's file, or none."""
+        found = self.missing(log)
+        if found is not None:
+            raise released_log.refusal(found)
+        released_log.settle(self._db, log)
+
+    def missing(self, log: released_log.Entries) -> released_log.Missing | None:
+        """What `compare` finds missing. Raises `StateError` (`state`) for a damaged file."""
+        try:
+            return released_log.missing(self._db, self._recorded, log)
+        except sqlite3.DatabaseError as error:
+            raise released_log.unreadable(error) from None
+
+    def accept_loss(
+        self,
+        found: released_log.Missing,
+        log: released_log.Entries,
+        tell: Callable[[released_log.Recorded], None],
+    ) -> None:
+        """What is missing is lost for good; `tell` says so in the log. What is here is all there
+        is from then on."""
+        self._recorded = released_log.accept_loss(self._db, self._recorded, found, log, tell)
 
     def guarded(self, spec: JobSpec, asked: Question) -> Guarded:
         return Guarded(
@@ -165,25 +203,24 @@ class ReleasedSets:
         """Remember what is about to leave, each set with the nodes behind it: durable on return,
         all or nothing.
 
-        Raises `StateError` (`too_few_rows`, `participant_set`) where a set has come too near to
+        Raises `StateError` (`near_release`, `participant_set`) where a set has come too near to
         what another job released, since this one began or by the nodes behind it.
         """
         self.check_participants(guarded, nodes)
         kept = [(rows, behind) for rows, behind in sets if len(rows)]
         if any(self.is_near(guarded, rows, nodes, behind=behind) for rows, behind in kept):
             raise StateError(
-                "too_few_rows",
+                "near_release",
                 "expected rows that differ enough from those of earlier releases, got others",
-                remedy="submit a new job",
             )
         held = self._table(guarded.table)
         added: list[tuple[int, int, bytes, Nodes]] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.execute(
+            asked = self._db.execute(
                 "INSERT OR IGNORE INTO asked VALUES (?, ?, ?)",
                 (guarded.rows_key, json.dumps(nodes), guarded.job_id),
-            )
+            ).rowcount
             for rows, behind in kept:
                 known = held.nodes.get(rows.digest, ())
                 if any(entry[:2] == (nodes, behind) for entry in known):
@@ -197,11 +234,20 @@ class ReleasedSets:
                 )  # fmt: skip
                 if found.rowcount and found.lastrowid is not None:
                     added.append((len(rows), found.lastrowid, rows.digest, behind))
+            recorded = released_log.add(
+                self._db,
+                self._recorded,
+                job_id=guarded.job_id,
+                table=guarded.table,
+                sets=[(digest, behind) for _, _, digest, behind in added],
+                asked=asked,
+            )
             self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+        self._recorded = recorded
         for size, number, digest, behind in added:
             insort(held.sizes, (size, number, guarded.job_id))
             held.nodes.setdefault(digest, []).append((nodes, behind, guarded.job_id))

@@ -1,7 +1,7 @@
 """Dominance: whether a sum of magnitudes tells of one or two of those who make it up. Pure.
 
 Both rules are of the greatest absolute values x1 >= x2 >= ... of a cell and of the sum T of all
-(Hundepool et al., "Statistical Disclosure Control", 2012, section 4.2.2). (n, k): the first n are
+(Hundepool et al., "Statistical Disclosure Control", 2012, section 4.2). (n, k): the first n are
 at most k % of T. p %: what is left, T - x1 - x2, is at least p % of x1, or the second could know
 the first to closer than that. A union of cells that pass does, too (ADR 29). So it is enough that
 each node checks its own cells, and of margins only what stands in no released cell.

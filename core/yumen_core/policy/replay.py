@@ -66,13 +66,14 @@ class Replay:
 
 
 def past_decisions(entries: Iterable[tuple[int, Entry]]) -> Iterator[PastDecision]:
-    """The decisions among log entries, each with its index in the log.
+    """The log owner's own decisions among its entries, each with its index in the log: what a
+    coordinator notes of a node's decision names the node, and is left out.
 
     Raises `PeerError` ("log_corrupt") where the facts of one do not read, or where its digests lack
     the policies.
     """
     for index, entry in entries:
-        if entry.act is not Act.DECISION:
+        if entry.act is not Act.DECISION or "node" in entry.subject:
             continue
         facts = entry.detail.get("facts", ())
         texts = facts if isinstance(facts, list | tuple) else ()

@@ -6,7 +6,7 @@ whole cost needs. So the noise of any two honest participants is enough, and all
 theirs. The sum of two discrete Gaussians is not one; it is within tau = 10 * exp(-pi**2 * s**2) of
 one in max divergence, s**2 the variance of either: the bound of Kairouz, Liu and Steinke ("The
 Distributed Discrete Gaussian Mechanism for Federated Learning with Secure Aggregation", 2021,
-section 4; their sum over k for two parties), cited here and not proved anew. With s**2 >=
+theorem 1; their sum over k for two parties), cited here and not proved anew. With s**2 >=
 LEAST_VARIANCE and at most MAX_NOISES values, tau * values, which is above what they add to the
 cost, is below 10**-61; `_raised` adds 2**-40 of the variance, which pays for more than 10**-18 of
 any cost allowed.

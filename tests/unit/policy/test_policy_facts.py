@@ -156,6 +156,20 @@ def test_replay_lists_what_would_flip() -> None:
     assert [denial.reason_code for denial in flip.word.denials] == ["no_permit"]
 
 
+def test_what_a_coordinator_notes_of_nodes_is_no_decision_of_its_own() -> None:
+    note = Entry(
+        6,
+        Act.DECISION,
+        {"job": "j", "node": "spiffe://gansu.example/org/cleveland/node/heart"},
+        {"decision": b"\2" * 32, "policies": b"\1" * 32},
+        {"accepted": False, "log_index": 3},
+    )
+    entries = [_logged(job(), True), note]
+    assert [past.index for past in past_decisions(enumerate(entries))] == [0]
+    found = replay(bundle(permit("true")), past_decisions(enumerate(entries)))
+    assert (found.same, found.flips, found.at_gate) == (1, (), 0)
+
+
 def test_a_decision_without_policies_is_no_decision() -> None:
     entry = replace(_logged(job(), True), digests={})
     with pytest.raises(PeerError, match="the decision `3` names no policies"):
