@@ -29,6 +29,7 @@ from yumen.local import LocalFederation, local_federation
 from yumen.report import CheckReport, NodeDecision
 from yumen.result import Exclusion, HeldBack, Result
 from yumen.statistics.methods import FederatedTable
+from yumen.statistics.noisy_table import NoisyTable
 
 __all__ = [
     "DP",
@@ -45,6 +46,7 @@ __all__ = [
     "Jobs",
     "LocalFederation",
     "NodeDecision",
+    "NoisyTable",
     "PeerError",
     "Result",
     "StateError",

@@ -174,8 +174,8 @@ def rounding_notes(step: int) -> Iterator[str]:
     """What a reader should know of counts that nodes tell in multiples of `step`."""
     if step != NO_ROUNDING:
         yield (
-            f"each node tells counts in multiples of {step}, and sums as of so many rows: parts may "
-            "not add up to their total"
+            f"each node tells counts in multiples of {step}, and sums as of so many rows: parts "
+            "may not add up to their total"
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from yumen_core.errors import CallError
 from yumen_core.privacy import Privacy
@@ -28,6 +28,7 @@ from yumen.session import Session, Terms
 from yumen.statements import answer, decide
 from yumen.statistics.federated import FederationSource
 from yumen.statistics.methods import FederatedTable
+from yumen.statistics.noisy_table import NoisyTable
 from yumen.statistics.released import Released
 from yumen.training import TrainingResult, TrainingRun
 from yumen.training.course import OnReport
@@ -162,6 +163,32 @@ class Federation:
         terms = Terms(purpose, nodes, min_nodes, timeout_s, privacy, project)
         return answer(self._session, sql, terms)
 
+    @overload
+    def table(
+        self,
+        name: str,
+        *,
+        purpose: str,
+        nodes: Sequence[str] | None = None,
+        min_nodes: int | None = None,
+        timeout_s: float = DEFAULT_LIFETIME_S,
+        privacy: None = None,
+        project: str = "",
+    ) -> FederatedTable: ...
+
+    @overload
+    def table(
+        self,
+        name: str,
+        *,
+        purpose: str,
+        nodes: Sequence[str] | None = None,
+        min_nodes: int | None = None,
+        timeout_s: float = DEFAULT_LIFETIME_S,
+        privacy: Privacy,
+        project: str = "",
+    ) -> NoisyTable: ...
+
     def table(
         self,
         name: str,
@@ -172,18 +199,21 @@ class Federation:
         timeout_s: float = DEFAULT_LIFETIME_S,
         privacy: Privacy | None = None,
         project: str = "",
-    ) -> FederatedTable:
+    ) -> FederatedTable | NoisyTable:
         """A table to compute statistics over: `fed.table("heart", purpose="research").ols(...)`.
 
         Takes what `query` takes. Each statistic is one job, however many secure sums it needs:
-        signed once, decided on once by every party, with all its rounds named in it.
+        signed once, decided on once by every party, with all its rounds named in it. With
+        `privacy=yumen.DP(epsilon=...)` each statistic costs so much and its values carry noise:
+        counts, means and deviations are offered (`NoisyTable`), and nothing else.
 
         Raises `CallError` where no chosen node publishes the table, or their schemas differ.
         """
         check_timeout(timeout_s)
         check_terms(purpose, min_nodes)
         terms = Terms(purpose, nodes, min_nodes, timeout_s, privacy, project)
-        return FederatedTable(FederationSource(self._session, name, terms))
+        source = FederationSource(self._session, name, terms)
+        return FederatedTable(source) if privacy is None else NoisyTable(source)
 
     def train(
         self,

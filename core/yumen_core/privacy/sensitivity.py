@@ -45,12 +45,13 @@ def of_plan(plan: Plan) -> tuple[Summed, ...]:
 
 
 def refuse_statistic(name: str) -> CallError:
-    """No kind of round has privacy yet: nodes refuse rounds by their rows, and leave out columns by
-    them, and whether a job fails is told as well as a sum."""
+    """Of a method or a kind of round without privacy: nodes refuse it by their rows, or leave out
+    columns by them, or what follows from it does not know of noise."""
     return CallError(
         "privacy",
-        f"expected a query or a training with privacy, got a statistic with rounds of `{name}`",
-        remedy="ask counts, sums, averages and variances as a query, or train a model",
+        f"expected counts or moments within bounds with privacy, got `{name}`",
+        remedy="ask describe without quantiles, crosstab, histogram, proportion(s) or a t_test of "
+        "two groups, or counts, sums and averages as a query; or train a model",
     )
 
 

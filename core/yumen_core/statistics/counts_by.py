@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from yumen_core.canonical import Json
 from yumen_core.disclosure import DisclosureRules
+from yumen_core.privacy.noise import Summed
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, count
@@ -73,6 +74,15 @@ class CountsBy:
         values = np.concatenate([cells.reshape(-1) for cells in counted])
         behind = np.concatenate([cells.reshape(-1) for cells in supports])
         return Local(behind.reshape(-1, 1), values.astype(np.float64).reshape(-1, 1))
+
+    def moved(self, arguments: Arguments, layout: Layout) -> tuple[Summed, ...]:
+        """A row is in one cell of each table, or in none."""
+        (value,) = layout.values
+        return (Summed(value.bits, value.signed, 1, cells=len(_tables(arguments))),)
+
+    def integers(self, rows: Rows, arguments: Arguments) -> list[list[int]]:
+        counted = [_counted(rows, table).reshape(-1) for table in _tables(arguments)]
+        return [[int(one)] for one in np.concatenate(counted).tolist()]
 
 
 def _lines(tables: Sequence[Tabled]) -> Iterator[npt.NDArray[np.int64]]:

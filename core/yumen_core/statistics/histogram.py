@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from yumen_core.disclosure import DisclosureRules
+from yumen_core.privacy.noise import Summed
 from yumen_core.statistics import arguments as read
 from yumen_core.statistics.kinds import Arguments, Inputs, Local, Rule, Variables
 from yumen_core.statistics.layout import Counts, Layout, Reals, count
@@ -72,6 +73,22 @@ class Bins:
         counted = _counted(numbers[present], group[present], asked)
         shown = _shown(counted, rules.threshold)[:, :-1].reshape(-1, 1)
         return Local(shown, counted[:, :-1].reshape(-1, 1).astype(np.float64))
+
+    def moved(self, arguments: Arguments, layout: Layout) -> tuple[Summed, ...]:
+        """A row is in one bin of its group, or in none."""
+        (value,) = layout.values
+        return (Summed(value.bits, value.signed, 1),)
+
+    def integers(self, rows: Rows, arguments: Arguments) -> list[list[int]]:
+        asked = _read(arguments)
+        numbers = rows.number(asked.variable)
+        present = np.isfinite(numbers)
+        group = np.zeros(rows.count, dtype=np.int64)
+        if asked.by:
+            group = rows.level(asked.by).astype(np.int64)
+            present &= group >= 0
+        counted = _counted(numbers[present], group[present], asked)
+        return [[int(one)] for one in counted[:, :-1].reshape(-1).tolist()]
 
 
 def _read(arguments: Arguments) -> BinArguments:

@@ -60,10 +60,12 @@ class Local:
 class Totals:
     """What the requester has of a round: how many nodes stand behind each support, int64[cells,
     supports] (0: withheld, or no leaf of a partition), and the released totals, float64[cells,
-    values], each 0 where nothing was released."""
+    values], each 0 where nothing was released. With privacy, `deviations` has the standard
+    deviation of the noise in each of a cell's values."""
 
     nodes: Counts
     values: Reals
+    deviations: tuple[float, ...] = ()
 
 
 class RoundKind(Protocol):
@@ -71,6 +73,7 @@ class RoundKind(Protocol):
 
     A kind may have `once = True`: it runs once in a job, and in one round; and `remembers = True`:
     what it may tell depends on earlier runs, so a node that has let go of them refuses another.
+    One with `only_private = True` runs with privacy only; see `statistics.private`.
     """
 
     name: str

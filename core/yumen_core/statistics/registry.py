@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from yumen_core.errors import CallError
+from yumen_core.statistics.bounded_moments import BoundedMoments
 from yumen_core.statistics.clusters import Clusters
 from yumen_core.statistics.counts_by import CountsBy
 from yumen_core.statistics.cox_grid import CoxGrid
@@ -26,6 +27,7 @@ _ALL: tuple[RoundKind, ...] = (
     Moments(),
     CountsBy(),
     MomentsBy(),
+    BoundedMoments(),
     PairMoments(),
     CoxNodes(),
     CoxGrid(),

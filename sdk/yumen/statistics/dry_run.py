@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from yumen_core.privacy import Privacy
 from yumen_core.sql import TableSchema
 from yumen_core.statistics.statistic import Statistic
 
 from yumen.report import CheckReport
 from yumen.result import Result
-from yumen.statistics.source import Computation
+from yumen.statistics.source import Computation, privacy_of
 
 
 class Checkable(Protocol):
@@ -36,6 +37,10 @@ class DryRun:
         self._source = source
         self.schema = schema
         self.purpose = purpose
+
+    @property
+    def privacy(self) -> Privacy | None:
+        return privacy_of(self._source)
 
     def query(self, sql: str) -> Result:
         raise Decided(self._source.check_query(sql))

@@ -12,13 +12,15 @@ from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import ParseError, TokenError
 from yumen_core.errors import CallError
+from yumen_core.privacy import Privacy
+from yumen_core.privacy.sensitivity import refuse_statistic
 from yumen_core.sql import Column
 from yumen_core.statistics.statistic import Statistic
 
 from yumen._arguments import expression, names
 from yumen.display import Grid, html, plain
 from yumen.result import Result
-from yumen.statistics.source import Computation, Source
+from yumen.statistics.source import Computation, Source, privacy_of
 
 
 class Table:
@@ -42,6 +44,11 @@ class Table:
     @property
     def purpose(self) -> str:
         return self._source.purpose
+
+    @property
+    def privacy(self) -> Privacy | None:
+        """What each statistic may cost at each node; None without noise."""
+        return privacy_of(self._source)
 
     @property
     def columns(self) -> list[str]:
@@ -118,7 +125,10 @@ class Table:
 
     def query(self, outputs: Sequence[str], *, by: Sequence[str] = (), where: str = "") -> Result:
         """A released aggregate of these rows: `outputs` are SQL with aggregates, `by` the group
-        keys, which come first among the result's columns."""
+        keys, which come first among the result's columns. Raises `CallError` (`privacy`) with
+        privacy: what statistics make of a query does not know of noise."""
+        if self.privacy is not None:
+            raise refuse_statistic("a statistic made of a query")
         outputs, by = names("outputs", outputs), names("by", by)
         keys = [f"{self.sql(key)} AS {quoted(key)}" for key in by]
         group = f" GROUP BY {', '.join(str(at + 1) for at in range(len(by)))}" if by else ""
@@ -128,7 +138,10 @@ class Table:
         )
 
     def compute(self, statistic: Statistic) -> AbstractContextManager[Computation]:
-        """One job of several secure sums; see `Source.compute`."""
+        """One job of several secure sums; see `Source.compute`. Raises `CallError` (`privacy`) with
+        privacy: those who ask so know nothing of noise (`NoisyTable` does)."""
+        if self.privacy is not None:
+            raise refuse_statistic(statistic.method)
         return self._source.compute(statistic)
 
     def _grid(self) -> Grid:

@@ -83,14 +83,19 @@ def job(wards: Wards, privacy: Privacy | None = COST, statistic: Statistic = STA
 
 
 def told(wards: Wards) -> Sequence[object]:
-    """All that leaves the first node of its rows, but the numbers: sizes, and what its log says."""
-    running = Running(wards.sites, job(wards))
-    shares = running.shares()
+    """All that leaves the first node of its rows, but the numbers: sizes, and what its log says; of
+    a round of counts, and of one of moments."""
+    found: list[object] = []
     site = wards.sites[0]
-    part = running.part(site, shares)
-    entry = site.log.entries[-1]
-    assert entry.act is Act.CONTRIBUTION
-    return len(shares[0].payload), len(part), entry.detail
+    for rounds in ((COUNTS, MOMENTS), (MOMENTS,)):
+        statistic = Statistic("describe", SQL, rounds)
+        running = Running(wards.sites, job(wards, Privacy(40_000), statistic))
+        shares = running.shares()
+        part = running.part(site, shares)
+        entry = site.log.entries[-1]
+        assert entry.act is Act.CONTRIBUTION
+        found += [len(shares[0].payload), len(part), entry.detail]
+    return found
 
 
 def test_neighbouring_tables_lead_to_the_same_shapes(make: Any) -> None:

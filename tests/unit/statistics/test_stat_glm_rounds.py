@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders.statistics import LOGIT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
@@ -21,17 +22,6 @@ from yumen_core.statistics.spread import check_values, is_spread
 
 RULES = DisclosureRules(threshold=10)
 VARIABLES = {name: Variable(name, True) for name in ("x", "y", "w")}
-MODEL: dict[str, Json] = {
-    "design": [["Intercept", []], ["x", [["x", "identity", None]]]],
-    "exposure": "",
-    "family": "binomial",
-    "intercepts": "shared",
-    "levels": {},
-    "link": "logit",
-    "offset": "",
-    "response": ["y", "identity", None],
-    "weights": "",
-}
 
 
 def rows(n: int = 400, seed: int = 0) -> Rows:
@@ -52,7 +42,7 @@ def inputs(beta: Any, **more: Any) -> dict[str, Any]:
     return {**given, **more}
 
 
-def step(own: Rows, beta: Any, model: Mapping[str, Json] = MODEL, **more: Any) -> Any:
+def step(own: Rows, beta: Any, model: Mapping[str, Json] = LOGIT, **more: Any) -> Any:
     arguments = {**model, "fit": "model"}
     return GlmStep().compute(own, arguments, inputs(beta, **more), RULES).values[0]
 
@@ -101,7 +91,7 @@ def test_a_steep_predictor_tells_nothing_beside_rows_that_are_fitted_well() -> N
     """Rows at one level hide the few that a steep slope weighs at the other."""
     own = rows()
     own.numbers["y"][:200] = np.arange(200) % 2
-    half = {**MODEL, "design": [["a", [["w", "identity", None]]], ["x", [["x", "identity", None]]]]}
+    half = {**LOGIT, "design": [["a", [["w", "identity", None]]], ["x", [["x", "identity", None]]]]}
     own.numbers["w"][:] = np.arange(400) < 200
     own.numbers["x"][:200] = 0.0
     assert step(own, [0.1, 0.5], half)[5] < UNTOLD
@@ -109,7 +99,7 @@ def test_a_steep_predictor_tells_nothing_beside_rows_that_are_fitted_well() -> N
 
 
 def test_a_mean_that_grows_without_bound_does_not_tell_the_greatest_value() -> None:
-    model = {**MODEL, "family": "poisson", "link": "log"}
+    model = {**LOGIT, "family": "poisson", "link": "log"}
     assert step(rows(), [0.0, 30.0], model)[5] == UNTOLD
     assert step(rows(), [0.0, 0.3], model)[5] < 1e6
 
@@ -140,7 +130,7 @@ def test_hostile_scales_are_refused(more: dict[str, Any], text: str) -> None:
 
 def test_a_bread_that_is_not_the_pooled_inverse_is_refused() -> None:
     own = rows()
-    arguments = {**MODEL, "covariance": "HC3"}
+    arguments = {**LOGIT, "covariance": "HC3"}
     information = full(step(own, [0.0, 0.1])[2:5], 2)
     honest = np.linalg.inv(3 * information)
     given = inputs([0.0, 0.1], bread=honest)
@@ -156,7 +146,7 @@ def test_a_bread_that_is_not_the_pooled_inverse_is_refused() -> None:
 def test_the_first_round_gives_exact_zeros_for_a_constant() -> None:
     own = rows()
     own.numbers["x"].fill(0.1)
-    values = DesignMoments().compute(own, MODEL, {}, RULES).values[0]
+    values = DesignMoments().compute(own, LOGIT, {}, RULES).values[0]
     assert values[5] == 0.0
     assert values[6] == 400.0
 
@@ -177,17 +167,17 @@ def test_the_first_round_gives_exact_zeros_for_a_constant() -> None:
 )
 def test_arguments_that_no_model_has_are_refused(change: dict[str, Json], text: str) -> None:
     with pytest.raises(CallError, match=text):
-        DesignMoments().layout({**MODEL, **change}, VARIABLES)
+        DesignMoments().layout({**LOGIT, **change}, VARIABLES)
 
 
 def test_the_shapes_follow_from_what_is_signed() -> None:
-    layout = GlmStep().layout({**MODEL, "fit": "model"}, VARIABLES)
+    layout = GlmStep().layout({**LOGIT, "fit": "model"}, VARIABLES)
     assert layout.supports == ("rows", "y = 0", "y = 1")
     assert len(layout.values) == 2 + 3 + 3
     assert layout.inputs["transform"] == (2, 2)
-    gamma = {**MODEL, "family": "gamma", "link": "log", "fit": "model"}
+    gamma = {**LOGIT, "family": "gamma", "link": "log", "fit": "model"}
     assert len(GlmStep().layout(gamma, VARIABLES).values) == 2 + 3 + 3 + 3
-    constant = GlmStep().layout({**MODEL, "fit": "constant"}, VARIABLES)
+    constant = GlmStep().layout({**LOGIT, "fit": "constant"}, VARIABLES)
     assert len(constant.values) == 1 + 1 + 3
 
 

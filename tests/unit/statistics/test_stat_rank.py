@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 from builders.in_process import InProcess, schema_of, split
+from builders.statistics import LOGIT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from yumen.statistics.rank import (
@@ -20,7 +21,6 @@ from yumen.statistics.rank import (
     roc_round,
 )
 from yumen.statistics.table import Table
-from yumen_core.canonical import Json
 from yumen_core.errors import CallError, PeerError
 from yumen_core.statistics.statistic import Statistic
 
@@ -130,18 +130,6 @@ def test_wrong_calls(options: dict[str, object], message: str) -> None:
 
 # The area under a ROC curve -----------------------------------------------------------------------
 
-MODEL: dict[str, Json] = {
-    "design": [["Intercept", []], ["x", [["x", "identity", None]]]],
-    "exposure": "",
-    "family": "binomial",
-    "intercepts": "shared",
-    "levels": {},
-    "link": "logit",
-    "offset": "",
-    "response": ["y", "identity", None],
-    "weights": "",
-}
-
 
 def scored(
     threshold: int, betas: list[tuple[float, float]], at_most: int = 1
@@ -151,10 +139,10 @@ def scored(
     y = (rng.random(3000) < 1 / (1 + np.exp(-(x - 55) / 5))).astype(np.int64)
     frame = pd.DataFrame({"x": x, "y": y})
     table = table_of(frame, threshold)
-    score = roc_round("roc", MODEL)
+    score = roc_round("roc", LOGIT)
     score = type(score)(score.name, score.kind, score.arguments, at_most)
     statement = table.rows({"x": "x", "y": "y"})
-    first = type(score)("moments", "design", MODEL)
+    first = type(score)("moments", "design", LOGIT)
     with table.compute(Statistic("logit", statement, (first, score))) as job:
         job.run("moments")
         for beta in betas:
@@ -201,7 +189,7 @@ def test_the_score_needs_a_binomial_model() -> None:
     from yumen_core.statistics.score_tree import ScoreTrees
 
     known = {name: Variable(name, True) for name in ("x", "y")}
-    arguments = dict(roc_round("roc", MODEL).arguments)
+    arguments = dict(roc_round("roc", LOGIT).arguments)
     assert ScoreTrees().layout(arguments, known).trees == len(SCORE_CELLS)
     assert arguments["depth"] == SCORE_DEPTH
     arguments |= {"family": "gaussian", "link": "identity"}
