@@ -27,7 +27,7 @@ from yumen_core.sql import Plan, parse
 from yumen_node.datasets import Dataset, load_declaration
 from yumen_node.datasets.cell_sets import KeptSets
 from yumen_node.datasets.numbers import RowNumbers
-from yumen_node.released import Guarded, ReleasedSets
+from yumen_node.released import Guarded, Leaving, ReleasedSets
 
 THRESHOLD = 10
 TARGET_S = 50e-6
@@ -111,8 +111,9 @@ def _row_sets_of(dataset: Dataset, plan: Plan) -> tuple[float, float]:
 
     def sets() -> None:
         found = dataset.row_sets(plan, timeout_s=60)
-        for rows in (*found.all(plan.layout).values(), found.union(frozenset(found.details))):
-            assert rows.digest
+        for _, _, held in found:
+            for rows in (*held.all(plan.layout).values(), held.union(frozenset(held.details))):
+                assert rows.digest
 
     def first() -> None:
         dataset._sets = KeptSets()
@@ -129,9 +130,8 @@ def _store(folder: Path, rows: int, sets: int) -> list[tuple[str, float]]:
         _set(np.unique(draw.integers(0, rows, 2_000 + THRESHOLD * (at % 500))))
         for at in range(sets)
     ]
-    took = _once(
-        lambda: store.record(Guarded("1", "t", 1, 3, b"a"), [(s, NODES) for s in drawn], NODES)
-    )
+    leaving = [Leaving(rows, NODES) for rows in drawn]
+    took = _once(lambda: store.record(Guarded("1", "t", 1, 3, b"a"), leaving, NODES))
     store.close()
     asked = Guarded("2", "t", THRESHOLD, 3, b"a")
     store = ReleasedSets(folder, "a")
@@ -140,7 +140,7 @@ def _store(folder: Path, rows: int, sets: int) -> list[tuple[str, float]]:
     after = _each(lambda: store.is_near(asked, far, NODES), 100)
     half = draw.permutation(rows)[: rows // 2]
     close = [_set(draw.permutation(rows)[: rows // 2]) for _ in range(20)]
-    store.record(Guarded("3", "t", 1, 3, b"b"), [(s, NODES) for s in close], NODES)
+    store.record(Guarded("3", "t", 1, 3, b"b"), [Leaving(s, NODES) for s in close], NODES)
     new = _set(half)
     store.is_near(asked, new, NODES)
     near = _each(lambda: store.is_near(asked, new, NODES), 20)

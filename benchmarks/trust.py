@@ -34,7 +34,7 @@ from yumen_core.identity.names import Identity, Role
 from yumen_core.log import Act, Entry, Signer, TileLog, verify_directory
 from yumen_core.log.member import PUBLISH_DELAY_S
 from yumen_core.policy import PolicyBundle, PolicyRequest, Purpose, Purposes
-from yumen_node.released import Guarded, ReleasedSets
+from yumen_node.released import Guarded, Leaving, ReleasedSets
 from yumen_node.released_log import told_of
 
 FEDERATION = "gansu.example"
@@ -215,7 +215,7 @@ def store_figures(folder: Path, rows: int, sets: int) -> tuple[float, float, flo
             for n in range(min(BATCH, sets - at))
         ]
         asked = Guarded(str(at), "t", 1, 3, str(at).encode())
-        store.record(asked, [(one, NODES) for one in drawn], NODES)
+        store.record(asked, [Leaving(one, NODES) for one in drawn], NODES)
     store.close()
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_opened_store, (folder, rows))
@@ -237,7 +237,7 @@ def _opened_store(folder: Path, rows: int) -> tuple[float, float, float]:
     def query() -> None:
         for cell in fresh:
             store.is_near(asked, cell, NODES)
-        store.record(asked, [(cell, NODES) for cell in fresh], NODES)
+        store.record(asked, [Leaving(cell, NODES) for cell in fresh], NODES)
 
     spent = timed(query)
     store.close()

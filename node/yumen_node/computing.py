@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +21,6 @@ from yumen_core.disclosure import (
     released,
     withhold,
 )
-from yumen_core.disclosure.row_set import NO_ROWS, RowSet
 from yumen_core.disclosure.rules import Flags, Keep
 from yumen_core.errors import StateError
 from yumen_core.jobs.answer import AnswerShape
@@ -36,9 +35,9 @@ from yumen_core.statistics.rounded_counts import rounded_counts
 from yumen_core.statistics.rows import Rows
 
 from yumen_node.datasets import Dataset
-from yumen_node.datasets.cell_sets import CellSets
+from yumen_node.datasets.cell_sets import NO_SETS, PlanSets
 from yumen_node.gate import AcceptedJob
-from yumen_node.guard import check_base, thinned
+from yumen_node.guard import check_bases, thinned
 from yumen_node.noise import all_kept, with_noise
 from yumen_node.private_rounds import NO_THRESHOLD, private_integers
 from yumen_node.released import Nodes, ReleasedSets
@@ -94,7 +93,7 @@ class ComputedCells:
 class ComputedQuery(ComputedCells):
     plan: Plan
     cells: LocalCells
-    sets: CellSets = field(default_factory=lambda: CellSets({}))
+    sets: PlanSets = NO_SETS
     """The rows of each cell, for the guard; none of a job with privacy."""
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
@@ -116,7 +115,7 @@ class ComputedQuery(ComputedCells):
 class ComputedRound(ComputedCells):
     round: StatisticRound
     local: Local
-    base: RowSet = NO_ROWS
+    base: PlanSets = NO_SETS
     """The rows it is over, for the guard."""
 
     def keep(self, totals: Flags | None, *, participants: int, min_nodes: int) -> Keep:
@@ -166,7 +165,7 @@ class Computing:
     ) -> None:
         self._me = me
         self._released = released
-        self._bases: dict[str, RowSet] = {}
+        self._bases: dict[str, PlanSets] = {}
         self._check_rows = check_rows
         self._datasets = datasets
         self._timeout_s = timeout_s
@@ -202,7 +201,7 @@ class Computing:
             cells = await asyncio.to_thread(
                 dataset.cells, plan, timeout_s=self._timeout_s, private=private
             )
-            sets = CellSets({})
+            sets = NO_SETS
             if not private:
                 cells = rounded_cells(plan, cells, asked.round_to)
                 sets = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
@@ -253,16 +252,16 @@ class Computing:
         self._rows.move_to_end(job.job_id)
         return held
 
-    async def _base_of(self, job: AcceptedJob, plan: RowsPlan, nodes: Nodes) -> RowSet:
+    async def _base_of(self, job: AcceptedJob, plan: RowsPlan, nodes: Nodes) -> PlanSets:
         """The rows of a statistic without privacy, checked against what was released before."""
         base = self._bases.get(job.job_id)
         if base is None:
-            sets = await asyncio.to_thread(
+            base = await asyncio.to_thread(
                 self._dataset(job).row_sets, plan, timeout_s=self._timeout_s
             )
-            base = self._bases[job.job_id] = sets.union(frozenset({0}))
+            self._bases[job.job_id] = base
         guarded = self._released.guarded(job.opened.spec, job.asked)
-        check_base(self._released, guarded, base, nodes)
+        check_bases(self._released, guarded, base, nodes)
         return base
 
     def _dataset(self, job: AcceptedJob) -> Dataset:

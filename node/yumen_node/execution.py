@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from yumen_core.disclosure.row_set import RowSet
 from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
@@ -33,11 +32,11 @@ from yumen_core.statistics.kinds import Inputs
 from yumen_node.computing import Computed, ComputedQuery, ComputedRound, Computing
 from yumen_node.datasets import Dataset
 from yumen_node.gate import AcceptedJob
-from yumen_node.guard import what_leaves
+from yumen_node.guard import bases, is_near, what_leaves
 from yumen_node.keys import NodeKeys
 from yumen_node.ledger import Ledger
 from yumen_node.local_work import ComputedUpdate, HeldBack, LocalWork
-from yumen_node.released import Nodes, ReleasedSets
+from yumen_node.released import Leaving, ReleasedSets
 from yumen_node.released_log import Recorded
 from yumen_node.shares import Supports, open_supports
 from yumen_node.state import KnownRun, NodeState
@@ -221,7 +220,7 @@ class Execution:
         """Keep the rows behind what is about to leave; a crash from here on counts as released."""
         if job.opened.spec.privacy is not None:
             return
-        sets: list[tuple[RowSet, Nodes]] = []
+        sets: list[Leaving] = []
         if isinstance(computed, ComputedQuery) and supports is not None:
             keep = computed.keep(
                 supports.totals,
@@ -230,7 +229,7 @@ class Execution:
             )
             sets = what_leaves(computed.sets, computed.plan.layout, keep, supports.by_node)
         elif isinstance(computed, ComputedRound | ComputedUpdate):
-            sets = [(computed.base, run.participants)]
+            sets = bases(computed.base, run.participants)
         guarded = self._released.guarded(job.opened.spec, job.asked)
         self._released.record(guarded, sets, run.participants)
 
@@ -393,7 +392,7 @@ class Execution:
         if job.opened.spec.privacy is not None:
             return None
         guarded = self._released.guarded(job.opened.spec, job.asked)
-        return lambda rows: self._released.is_near(guarded, rows, run.participants)
+        return lambda sets: is_near(self._released, guarded, sets, run.participants)
 
     @staticmethod
     def _inputs(job: AcceptedJob, run: _Run) -> Inputs:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yumen_core.disclosure.row_set import NO_ROWS, RowSet
 from yumen_core.disclosure.rules import Flags
 from yumen_core.errors import PeerError, StateError
 from yumen_core.identity.files import make_private_directory
@@ -31,12 +30,13 @@ from yumen_core.training.spec import BundleCode, TrainingSpec
 from yumen_core.training.update import checked_update
 
 from yumen_node.datasets import Dataset
+from yumen_node.datasets.cell_sets import NO_SETS, PlanSets
 from yumen_node.gate import AcceptedJob
 from yumen_node.training.noise_keys import NoiseKeys
 from yumen_node.training.trainer import Trainer
 
 _LOG = logging.getLogger(__name__)
-HeldBack = Callable[[RowSet], bool]
+HeldBack = Callable[[PlanSets], bool]
 """Whether an update worked on these rows must not leave."""
 INPUTS_KEPT = 2
 """Whole inputs held of a job: one may come before the run of the one before has begun."""
@@ -53,7 +53,7 @@ class ComputedUpdate:
     update: LocalUpdate | None
     threshold: int
     flags: Flags
-    base: RowSet = NO_ROWS
+    base: PlanSets = NO_SETS
     """The rows it was worked on, for the guard; none where there is no update."""
 
     def answer(
@@ -79,7 +79,7 @@ class _Training:
 
     folder: Path
     rows: int = -1
-    base: RowSet = NO_ROWS
+    base: PlanSets = NO_SETS
     joiner: Joiner | None = None
     sealed: dict[bytes, bytes] = field(default_factory=dict)
     content: bytes = b""
@@ -191,7 +191,7 @@ class LocalWork:
             held.sealed.pop(inputs.apart, None)
         if update is not None and update.examples < threshold:
             update, flags = None, answer.flags_of(None)
-        base = NO_ROWS if update is None else held.base
+        base = NO_SETS if update is None else held.base
         return ComputedUpdate(answer, update, threshold, flags, base)
 
     async def _update(
@@ -260,8 +260,7 @@ class LocalWork:
         digest = await asyncio.to_thread(lambda: hashlib.sha256(file.read_bytes()).digest())
         self._check_rows(job.job_id, digest)
         if job.opened.spec.privacy is None:
-            sets = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
-            held.base = sets.union(frozenset({0}))
+            held.base = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
         held.rows = rows
         return rows
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pyroaring import BitMap
 from yumen_core.disclosure.difference import near_nodes, too_close
@@ -26,6 +27,7 @@ from yumen_core.identity.files import make_private_directory
 from yumen_core.jobs.admission import Question
 from yumen_core.jobs.spec import JobSpec
 from yumen_core.policy.denial import Denial
+from yumen_core.sql.row_parts import JUST_ROWS, Label, meets
 from yumen_core.sql.row_sets import rows_key
 
 from yumen_node import released_log
@@ -42,10 +44,11 @@ CREATE TABLE IF NOT EXISTS sets (
     size INTEGER NOT NULL,
     asked TEXT NOT NULL,
     behind TEXT NOT NULL,
+    label TEXT NOT NULL,
     job TEXT NOT NULL,
     at_ms INTEGER NOT NULL,
     bits BLOB NOT NULL,
-    UNIQUE (name, digest, asked, behind)
+    UNIQUE (name, digest, asked, behind, label)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS asked (
     rows_key BLOB NOT NULL,
@@ -67,13 +70,41 @@ class Guarded:
     min_nodes: int
     rows_key: bytes
 
+    def of(self, table: str) -> Guarded:
+        """The same for rows of another table of the statement."""
+        return self if table == self.table else replace(self, table=table)
+
+
+class Leaving(NamedTuple):
+    """A set of rows that is about to leave: the nodes behind it, what it tells of
+    (`sql.row_parts`), and whose rows these are; the job's own table where it is empty."""
+
+    rows: RowSet
+    behind: Nodes
+    label: Label = JUST_ROWS
+    table: str = ""
+
+
+class _Known(NamedTuple):
+    """Where a set was released: the nodes that took part, those behind it, what it told of."""
+
+    asked: Nodes
+    behind: Nodes
+    label: Label
+    job: str
+
 
 @dataclass
 class _Table:
-    sizes: list[tuple[int, int, str]] = field(default_factory=list)
-    """Size, id and job of each set, in order."""
-    nodes: dict[bytes, list[tuple[Nodes, Nodes, str]]] = field(default_factory=dict)
-    """By digest the nodes that took part, those behind the cell, and the job."""
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    """Size and id of each set, in order."""
+    sets: dict[int, _Known] = field(default_factory=dict)
+    by_digest: dict[bytes, list[_Known]] = field(default_factory=dict)
+
+    def add(self, size: int, number: int, digest: bytes, known: _Known) -> None:
+        self.sizes.append((size, number))
+        self.sets[number] = known
+        self.by_digest.setdefault(digest, []).append(known)
 
 
 class ReleasedSets:
@@ -168,78 +199,79 @@ class ReleasedSets:
             raise StateError("participant_set", _differ(near, nodes), remedy=_remedy(near))
 
     def is_near(
-        self, guarded: Guarded, rows: RowSet, nodes: Nodes, *, behind: Nodes | None = None
+        self,
+        guarded: Guarded,
+        rows: RowSet,
+        nodes: Nodes,
+        *,
+        behind: Nodes | None = None,
+        label: Label = JUST_ROWS,
     ) -> bool:
-        """Whether `rows` and an earlier release, of another job, would tell of fewer rows than the
-        threshold, or of fewer nodes than the minimum, by their difference. `nodes` take part;
-        `behind` are those of them that have flagged the cell, once that is known. What was
-        released before over the same nodes is not near to anything: it tells nothing new."""
+        """Whether `rows` and an earlier release, of another job and of the same thing (`label`),
+        would tell of fewer rows than the threshold, or of fewer nodes than the minimum, by their
+        difference. `nodes` take part; `behind` are those of them that have flagged the cell, once
+        that is known. What was released before over the same nodes is not near to anything: it
+        tells nothing new."""
         if not len(rows):
             return False
         held = self._table(guarded.table)
         over = nodes if behind is None else behind
         same = [
-            (asked if behind is None else flagged, job)
-            for asked, flagged, job in held.nodes.get(rows.digest, ())
+            (known, known.asked if behind is None else known.behind)
+            for known in held.by_digest.get(rows.digest, ())
         ]
-        if any(known == over for known, _ in same):
+        if any(at == over and label <= known.label for known, at in same):
             return False
+        others = [(known, at) for known, at in same if known.job != guarded.job_id]
         if any(
-            near_nodes(known, over, guarded.min_nodes)
-            for known, job in same
-            if job != guarded.job_id
+            meets(label, known.label) and near_nodes(at, over, guarded.min_nodes)
+            for known, at in others
         ):
             return True
         size, k = len(rows), guarded.threshold
-        start = bisect_left(held.sizes, (size - k + 1, -1, ""))
-        end = bisect_left(held.sizes, (size + k, -1, ""))
+        start = bisect_left(held.sizes, (size - k + 1, -1))
+        end = bisect_left(held.sizes, (size + k, -1))
         return any(
-            too_close(self._bits(number), rows.rows, k)
-            for _, number, job in held.sizes[start:end]
-            if job != guarded.job_id
+            meets(label, held.sets[number].label) and too_close(self._bits(number), rows.rows, k)
+            for _, number in held.sizes[start:end]
+            if held.sets[number].job != guarded.job_id
         )
 
-    def record(self, guarded: Guarded, sets: Iterable[tuple[RowSet, Nodes]], nodes: Nodes) -> None:
-        """Remember what is about to leave, each set with the nodes behind it: durable on return,
-        all or nothing.
+    def record(self, guarded: Guarded, sets: Iterable[Leaving], nodes: Nodes) -> None:
+        """Remember what is about to leave: durable on return, all or nothing.
 
         Raises `StateError` (`near_release`, `participant_set`) where a set has come too near to
         what another job released, since this one began or by the nodes behind it.
         """
         self.check_participants(guarded, nodes)
-        kept = [(rows, behind) for rows, behind in sets if len(rows)]
-        if any(self.is_near(guarded, rows, nodes, behind=behind) for rows, behind in kept):
+        kept = [
+            entry._replace(table=entry.table or guarded.table) for entry in sets if len(entry.rows)
+        ]
+        if any(
+            self.is_near(guarded.of(table), rows, nodes, behind=behind, label=label)
+            for rows, behind, label, table in kept
+        ):
             raise StateError(
                 "near_release",
                 "expected rows that differ enough from those of earlier releases, got others",
             )
-        held = self._table(guarded.table)
-        added: list[tuple[int, int, bytes, Nodes]] = []
+        added: list[tuple[Leaving, int]] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
             asked = self._db.execute(
                 "INSERT OR IGNORE INTO asked VALUES (?, ?, ?)",
                 (guarded.rows_key, json.dumps(nodes), guarded.job_id),
             ).rowcount
-            for rows, behind in kept:
-                known = held.nodes.get(rows.digest, ())
-                if any(entry[:2] == (nodes, behind) for entry in known):
-                    continue
-                found = self._db.execute(
-                    "INSERT OR IGNORE INTO sets"
-                    " (name, digest, size, asked, behind, job, at_ms, bits)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (guarded.table, rows.digest, len(rows), json.dumps(nodes), json.dumps(behind),
-                     guarded.job_id, time.time_ns() // 1_000_000, rows.rows.serialize()),
-                )  # fmt: skip
-                if found.rowcount and found.lastrowid is not None:
-                    added.append((len(rows), found.lastrowid, rows.digest, behind))
+            for entry in kept:
+                number = self._insert(guarded, entry, nodes)
+                if number is not None:
+                    added.append((entry, number))
             recorded = released_log.add(
                 self._db,
                 self._recorded,
                 job_id=guarded.job_id,
                 table=guarded.table,
-                sets=[(digest, behind) for _, _, digest, behind in added],
+                sets=[(entry.rows.digest, entry.behind) for entry, _ in added],
                 asked=asked,
             )
             self._db.execute("COMMIT")
@@ -248,9 +280,31 @@ class ReleasedSets:
                 self._db.execute("ROLLBACK")
             raise
         self._recorded = recorded
-        for size, number, digest, behind in added:
-            insort(held.sizes, (size, number, guarded.job_id))
-            held.nodes.setdefault(digest, []).append((nodes, behind, guarded.job_id))
+        for entry, number in added:
+            held = self._table(entry.table)
+            if number in held.sets:
+                continue  # read with the table just now
+            held.add(len(entry.rows), number, entry.rows.digest,
+                     _Known(nodes, entry.behind, entry.label, guarded.job_id))  # fmt: skip
+            held.sizes.sort()
+
+    def _insert(self, guarded: Guarded, entry: Leaving, nodes: Nodes) -> int | None:
+        """The number of a set that is new, None of one that is known."""
+        known = self._table(entry.table).by_digest.get(entry.rows.digest, ())
+        if any(
+            (at.asked, at.behind) == (nodes, entry.behind) and entry.label <= at.label
+            for at in known
+        ):
+            return None
+        found = self._db.execute(
+            "INSERT OR IGNORE INTO sets"
+            " (name, digest, size, asked, behind, label, job, at_ms, bits)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (entry.table, entry.rows.digest, len(entry.rows), json.dumps(nodes),
+             json.dumps(entry.behind), json.dumps(sorted(entry.label)), guarded.job_id,
+             time.time_ns() // 1_000_000, entry.rows.rows.serialize()),
+        )  # fmt: skip
+        return found.lastrowid if found.rowcount else None
 
     def _near_asked(self, guarded: Guarded, nodes: Nodes) -> Nodes | None:
         """A set over which the same rows were released, too near to `nodes`."""
@@ -274,12 +328,20 @@ class ReleasedSets:
         held = self._tables.get(name)
         if held is None:
             held = self._tables[name] = _Table()
-            for size, number, job, digest, asked, behind in self._db.execute(
-                "SELECT size, id, job, digest, asked, behind FROM sets WHERE name = ?", (name,)
+            for size, number, job, digest, asked, behind, label in self._db.execute(
+                "SELECT size, id, job, digest, asked, behind, label FROM sets WHERE name = ?",
+                (name,),
             ):
-                held.sizes.append((size, number, job))
-                held.nodes.setdefault(digest, []).append(
-                    (tuple(json.loads(asked)), tuple(json.loads(behind)), job)
+                held.add(
+                    size,
+                    number,
+                    digest,
+                    _Known(
+                        tuple(json.loads(asked)),
+                        tuple(json.loads(behind)),
+                        frozenset(json.loads(label)),
+                        job,
+                    ),
                 )
             held.sizes.sort()
         return held

@@ -29,7 +29,7 @@ from yumen_core.rpc.v1 import job_pb2
 from yumen_core.sql import parse_columns
 from yumen_core.training.models.inputs import Number, Target
 from yumen_core.training.models.ready import ReadyModel
-from yumen_node import computing
+from yumen_node import computing, guard
 from yumen_node.noise import draw
 from yumen_node.released import ReleasedSets
 
@@ -89,6 +89,7 @@ def unguarded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Attack, Wards], int 
             without.setattr(ReleasedSets, "denials", lambda *_: ())
             without.setattr(ReleasedSets, "check_participants", lambda *_: None)
             without.setattr(ReleasedSets, "is_near", lambda *_, **__: False)
+            without.setattr(guard, "too_close", lambda *_: False)
             return attack(victims)
 
     return attempt
@@ -202,6 +203,47 @@ def test_a_tracker_the_other_way_round(
         others = victims.ask("SELECT COUNT(*) AS n FROM heart WHERE NOT (age = 101)")
         everyone = victims.ask("SELECT COUNT(*) AS n, SUM(pay) AS s FROM heart")
         return difference(number(everyone, "n"), number(others, "n"))
+
+    assert unguarded(attack, wards(with_person)) == 1
+    assert attack(wards(with_person)) is None
+
+
+WITHOUT_HIM = [
+    "SUM(CASE WHEN age < 101 THEN pay ELSE 0 END)",
+    "SUM(CASE WHEN age < 101 THEN pay END)",
+    "SUM(CASE WHEN NOT (age = 101) THEN pay ELSE 0 END)",
+    "SUM(pay * (CASE WHEN age < 101 THEN 1 ELSE 0 END))",
+]
+
+
+@pytest.mark.parametrize("sum_", WITHOUT_HIM)
+@pytest.mark.parametrize("at_once", [True, False], ids=["one question", "two"])
+def test_a_tracker_inside_a_sum(
+    wards: Make, unguarded: Callable[[Attack, Wards], int | None], sum_: str, at_once: bool
+) -> None:
+    """The predicate stands in a CASE, so that both sums are over the same cell."""
+
+    def attack(victims: Wards) -> int | None:
+        if at_once:
+            found = victims.ask(f"SELECT SUM(pay) AS s, {sum_} AS t FROM heart")
+            return difference(number(found, "s"), number(found, "t"))
+        first = victims.ask("SELECT SUM(pay) AS s FROM heart")
+        second = victims.ask(f"SELECT {sum_} AS t FROM heart")
+        return difference(number(first, "s"), number(second, "t"))
+
+    assert unguarded(attack, wards(with_person)) == PAY
+    assert attack(wards(with_person)) is None
+
+
+def test_a_count_inside_a_sum(
+    wards: Make, unguarded: Callable[[Attack, Wards], int | None]
+) -> None:
+    """Whether anybody of 101 is there, by the count of all others."""
+    sql = "SELECT COUNT(*) AS n, COUNT(CASE WHEN age < 101 THEN 1 END) AS m FROM heart"
+
+    def attack(victims: Wards) -> int | None:
+        found = victims.ask(sql)
+        return difference(number(found, "n"), number(found, "m"))
 
     assert unguarded(attack, wards(with_person)) == 1
     assert attack(wards(with_person)) is None

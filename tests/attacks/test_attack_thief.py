@@ -21,7 +21,7 @@ from yumen_core.log import Act, Signer, TileLog
 from yumen_core.privacy import Privacy
 from yumen_node.datasets.numbers import RowNumbers
 from yumen_node.ledger import Ledger
-from yumen_node.released import Guarded, ReleasedSets
+from yumen_node.released import Guarded, Leaving, ReleasedSets
 
 PLANTED = 734_513_297
 NAME = "Wang-of-ward-seven"
@@ -179,7 +179,7 @@ def test_released_sets_from_a_backup(tmp_path: Path, signer: Signer) -> None:
         if folder != "other":
             made.compare(log)
         if folder != "backup":
-            made.record(Guarded(folder, "heart", 10, 3, b"all"), [(whole, nodes)], nodes)
+            made.record(Guarded(folder, "heart", 10, 3, b"all"), [Leaving(whole, nodes)], nodes)
         recorded = made.recorded
         if folder == "state":
             log.record(Act.CONTRIBUTION, digests=recorded.digests, detail=recorded.detail)

@@ -18,9 +18,10 @@ from yumen_core.securesum import Adder
 from yumen_core.securesum.contribution import open_sum
 from yumen_core.securesum.parallel import EncryptionPool
 from yumen_core.sql import LocalCells, Plan
+from yumen_core.sql.row_parts import JUST_ROWS, RowPart
 from yumen_core.training.records import Action, Record, Records
 from yumen_node.approvals import Approvals
-from yumen_node.datasets.cell_sets import CellSets
+from yumen_node.datasets.cell_sets import CellSets, PlanSets
 from yumen_node.execution import Execution
 from yumen_node.gate import AcceptedJob, Gate, Ruling
 from yumen_node.keys import NodeKeys
@@ -48,10 +49,11 @@ class Rows:
         path.write_bytes(repr(self.counts).encode())
         return sum(self.counts)
 
-    def row_sets(self, plan: object, *, timeout_s: float) -> CellSets:
+    def row_sets(self, plan: object, *, timeout_s: float) -> PlanSets:
         women, men = self.counts
         sets = {0: range(women), 1: range(100_000, 100_000 + men)}
-        return CellSets({cell: RowSet(BitMap(rows)) for cell, rows in sets.items()})
+        held = CellSets({cell: RowSet(BitMap(rows)) for cell, rows in sets.items()})
+        return PlanSets((RowPart(0, 0, None, JUST_ROWS),), ("heart",), (held,))
 
     def cells(self, plan: Plan, *, timeout_s: float, private: bool = False) -> LocalCells:
         self.asked += 1

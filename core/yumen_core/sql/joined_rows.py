@@ -9,8 +9,6 @@ from yumen_core.sql.render import held_name
 from yumen_core.sql.storage import identifier
 
 _ROWS = '" joined"'
-ROW = '" row"'
-"""The place of a row of the plan's own table, where the tables stand joined."""
 
 
 def row_name(join: int) -> str:
@@ -19,16 +17,24 @@ def row_name(join: int) -> str:
     return f'" {join}"'
 
 
+def place_name(source: int) -> str:
+    """The column with the place of a row of table number `source` (0: the plan's own), where the
+    tables stand joined; NULL where none is met."""
+    return f'" row {source}"'
+
+
 def joined_rows(plan: Plan, relation: str, joined: Sequence[str], *, numbered: bool = False) -> str:
     """What stands in FROM: the table `relation` itself, or a join with the tables `joined`, one
     for each of the plan's joins, with the columns that the plan reads (`held_name`), and where
-    `numbered` with ROW."""
+    `numbered` with the places of the rows."""
     if not plan.joins:
         return identifier(relation)
     selected = [f"{_column(r.source, r.column.name)} AS {identifier(held_name(r))}"
                 for r in plan.refs]  # fmt: skip
     if numbered:
-        selected.append(f"{row_name(0)}.rowid AS {ROW}")
+        selected += [
+            f"{row_name(at)}.rowid AS {place_name(at)}" for at in range(len(plan.joins) + 1)
+        ]
     text = f"{identifier(relation)} AS {row_name(0)}"
     for at, (join, name) in enumerate(zip(plan.joins, joined, strict=True), start=1):
         selected.append(f"{_row(join, at)} AS {row_name(at)}")

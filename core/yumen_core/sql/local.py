@@ -274,7 +274,7 @@ class _Query:
             argument, behind = self._plan.arguments[part[0]], part[1]
             count = _count if behind is Behind.NOT_NULL else _count_not_zero
             yield [self._column(count(argument))]
-            condition = _present(argument, behind)
+            condition = present(argument, behind)
         for at, join in enumerate(self._plan.joins, start=1):
             met = row_name(at)
             unit = [self._column(f"count(DISTINCT {met}) FILTER (WHERE {condition})")]
@@ -355,10 +355,10 @@ def _count_not_zero(argument: Expr) -> str:
     chosen = _choice(argument)
     if chosen is not None:
         return f"sum({chosen[0]})"
-    return f"sum({_present(argument, Behind.NOT_ZERO)})"
+    return f"sum({present(argument, Behind.NOT_ZERO)})"
 
 
-def _present(argument: Expr, behind: Behind) -> str:
+def present(argument: Expr, behind: Behind) -> str:
     """The condition under which a row stands behind an argument."""
     if behind is Behind.NOT_NULL:
         return f"({render(argument)} IS NOT NULL)"

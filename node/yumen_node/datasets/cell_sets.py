@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from yumen_core.disclosure.row_set import RowSet
 from yumen_core.sql.plan import Layout
+from yumen_core.sql.row_parts import RowPart
 
 KEPT_BYTES = 128 << 20
 """Of sets held in memory for a table; one of ten million rows takes 20 MB."""
@@ -59,6 +61,27 @@ class CellSets:
         return found
 
 
+@dataclass(frozen=True)
+class PlanSets:
+    """The rows that an answer tells of: `parts` of the plan, each with its `table` and `sets`."""
+
+    parts: tuple[RowPart, ...] = ()
+    tables: tuple[str, ...] = ()
+    sets: tuple[CellSets, ...] = ()
+
+    @property
+    def rows(self) -> CellSets:
+        """The rows of the cells themselves."""
+        return self.sets[0] if self.sets else CellSets({})
+
+    def __iter__(self) -> Iterator[tuple[RowPart, str, CellSets]]:
+        return iter(zip(self.parts, self.tables, self.sets, strict=True))
+
+
+NO_SETS = PlanSets()
+"""Of a job that nothing is compared for."""
+
+
 class KeptSets:
     """The sets of one table that were asked last, KEPT_BYTES of them."""
 
@@ -67,16 +90,21 @@ class KeptSets:
         self._held: OrderedDict[bytes, CellSets] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, key: bytes, make: Callable[[], CellSets]) -> CellSets:
-        """What is kept under `key`, or else what `make` gives."""
+    def of(
+        self, keys: Sequence[bytes], make: Callable[[Sequence[int]], Sequence[CellSets]]
+    ) -> list[CellSets]:
+        """What is kept under each of `keys`; of those that are not, by their places in `keys`, what
+        `make` gives."""
         with self._lock:
-            found = self._held.get(key)
-            if found is not None:
+            found = {key: self._held[key] for key in keys if key in self._held}
+        lacking = [at for at, key in enumerate(keys) if key not in found]
+        if lacking:
+            made = make(lacking)
+            found |= {keys[at]: sets for at, sets in zip(lacking, made, strict=True)}
+        with self._lock:
+            for key in keys:
+                self._held[key] = found[key]
                 self._held.move_to_end(key)
-                return found
-        found = make()
-        with self._lock:
-            self._held[key] = found
             while sum(entry.size for entry in self._held.values()) > self._most:
                 self._held.popitem(last=False)
-        return found
+        return [found[key] for key in keys]

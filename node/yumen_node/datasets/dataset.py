@@ -38,11 +38,12 @@ from yumen_core.sql import (
     rows_sql,
 )
 from yumen_core.sql.dominated import open_peaks, tops_sql, without_dominated
-from yumen_core.sql.row_sets import cells_key, numbers_by_cell, row_sets_sql, tells_all_rows
+from yumen_core.sql.row_parts import row_parts
+from yumen_core.sql.row_sets import asks_rows, numbers_by_cell, part_key, row_sets_sql
 from yumen_core.sql.table_rows import domain_texts, table_columns, table_sql
 from yumen_core.statistics.rows import Rows, check_groups
 
-from yumen_node.datasets.cell_sets import CellSets, KeptSets
+from yumen_node.datasets.cell_sets import CellSets, KeptSets, PlanSets
 from yumen_node.datasets.declaration import DisclosureDeclaration, TableDeclaration
 from yumen_node.datasets.loading import check_key, check_names, load_rows
 from yumen_node.datasets.numbers import Numbers, RowNumbers
@@ -178,26 +179,30 @@ class Dataset:
             tops = cursor.execute(tops_sql(plan, table, joined, asked, rules)).fetchall()
         return without_dominated(plan, cells, rows, tops, asked, rules, threshold, centred=centred)
 
-    def row_sets(self, plan: Plan | RowsPlan, *, timeout_s: float) -> CellSets:
-        """The rows in each detail cell that has any; those of a statistic or a training as cell 0.
-        Raises as `cells`."""
-        joined = plan.joins if isinstance(plan, Plan) else ()
-        table, *others = [
-            self._name(schema) for schema in (plan.schema, *(join.schema for join in joined))
-        ]
-        numbers = self._held[plan.table].numbers
-        keyed = isinstance(plan, Plan) and bool(plan.keys)
+    def row_sets(self, plan: Plan | RowsPlan, *, timeout_s: float) -> PlanSets:
+        """The rows behind each detail cell and each sum, of each table that they come from; those
+        of a statistic or a training as cell 0. Raises as `cells`."""
+        schemas = (plan.schema, *(j.schema for j in plan.joins)) if isinstance(plan, Plan) else (
+            plan.schema,
+        )  # fmt: skip
+        table, *others = [self._name(schema) for schema in schemas]
+        numbers = [self._held[schema.name].numbers for schema in schemas]
+        parts = row_parts(plan)
 
-        def make() -> CellSets:
+        def make(lacking: Sequence[int]) -> list[CellSets]:
+            chosen = [parts[at] for at in lacking]
             columns: dict[str, npt.NDArray[np.generic]] = {}
-            if keyed or not tells_all_rows(plan):
+            if asks_rows(plan, chosen):
                 with self._cursor(timeout_s) as cursor:
-                    fetched = cursor.sql(row_sets_sql(plan, table, others)).to_arrow_table()
+                    statement = row_sets_sql(plan, table, others, chosen)
+                    fetched = cursor.sql(statement).to_arrow_table()
                 columns = {name: fetched[name].to_numpy() for name in fetched.column_names}
-            found = numbers_by_cell(plan, columns, numbers)
-            return CellSets({cell: RowSet.of(chosen) for cell, chosen in found.items()})
+            found = numbers_by_cell(plan, columns, numbers, chosen)
+            return [CellSets({c: RowSet.of(rows) for c, rows in part.items()}) for part in found]
 
-        return self._sets.of(cells_key(plan), make)
+        sets = self._sets.of([part_key(plan, part) for part in parts], make)
+        names = tuple(schemas[part.source].name for part in parts)
+        return PlanSets(parts, names, tuple(sets))
 
     @property
     def disclosure(self) -> DisclosureDeclaration:

@@ -11,7 +11,8 @@ from yumen_core.errors import CallError, StateError
 from yumen_core.sql import parse
 from yumen_core.sql.row_sets import rows_key
 from yumen_node.datasets import Dataset, load_declaration
-from yumen_node.released import Guarded, ReleasedSets
+from yumen_node.guard import bases, thinned
+from yumen_node.released import Guarded, Leaving, ReleasedSets
 
 WHOLE = {"type": "integer", "bounds": {"lower": 0, "upper": 99}}
 PEOPLE = [
@@ -86,11 +87,49 @@ def test_the_guard_sees_which_rows_a_join_has_chosen(tmp_path: Path) -> None:
     for at, (sql, _) in enumerate(NEAR):
         plan = parse(sql, catalogue)
         guarded = Guarded(str(at), "visits", 10, 3, rows_key(plan, versions))
-        rows = held["visits"].row_sets(plan, timeout_s=20).union(frozenset({0}))
+        rows = held["visits"].row_sets(plan, timeout_s=20).rows.union(frozenset({0}))
         found.append(released.is_near(guarded, rows, nodes))
         if at == 0:
-            released.record(guarded, [(rows, nodes)], nodes)
+            released.record(guarded, [Leaving(rows, nodes)], nodes)
     assert found == [near for _, near in NEAR]
+    released.close()
+
+
+def test_a_sum_of_a_joined_table_has_rows_of_that_table(tmp_path: Path) -> None:
+    """One visit of each patient but two: SUM(age) over the join and over the patients differ by
+    these two. A count of visits tells of no patient."""
+    age = {"name": "age", "type": "integer", "bounds": {"lower": 1, "upper": 120},
+           "nullable": False}  # fmt: skip
+    people = [{"id": at, "town": "xy"[at % 2], "age": 30 + at % 50} for at in range(100)]
+    visits = [{"patient": at, "town": "x"} for at in range(98)]
+    files = [
+        declared(tmp_path, "people", people, [*PEOPLE, age], key=["id"]),
+        declared(tmp_path, "visits", visits, VISITS),
+    ]
+    held = Dataset.open_all([load_declaration(file) for file in files])
+    catalogue = {name: one.schema for name, one in held.items()}
+    joined = "FROM visits v JOIN people p ON v.patient = p.id"
+    plan = parse(f"SELECT SUM(p.age) AS s {joined}", catalogue)
+    sets = held["visits"].row_sets(plan, timeout_s=20)
+    whole = [
+        (table, set(part.label), len(rows.union(frozenset({0})))) for part, table, rows in sets
+    ]
+    assert whole == [("visits", {"", "people.age"}, 98), ("people", {"people.age"}, 98)]
+    counted = parse(f"SELECT COUNT(*) AS n {joined}", catalogue)
+    assert [table for _, table, _ in held["visits"].row_sets(counted, timeout_s=20)] == ["visits"]
+
+    alone = parse("SELECT SUM(age) AS s FROM people", catalogue)
+    released, nodes = ReleasedSets(tmp_path, "a"), ("a", "b", "c")
+    guarded = Guarded("1", "people", 10, 3, b"alone")
+    released.record(guarded, bases(held["people"].row_sets(alone, timeout_s=20), nodes), nodes)
+    asked = Guarded("2", "visits", 10, 3, b"joined")
+    rules = {"released": released, "guarded": asked, "nodes": nodes}
+    cells = held["visits"].cells(plan, timeout_s=20)
+    assert cells.supports.tolist() == [[98]]
+    assert thinned(cells, sets, plan.layout, **rules).supports.tolist() == [[1]]  # type: ignore[arg-type]
+    only_visits = held["visits"].row_sets(counted, timeout_s=20)
+    cells = held["visits"].cells(counted, timeout_s=20)
+    assert thinned(cells, only_visits, counted.layout, **rules).supports.tolist() == [[98]]  # type: ignore[arg-type]
     released.close()
 
 

@@ -36,7 +36,7 @@ def opened(folder: Path, rows: list[Row]) -> Dataset:
 
 def sets(dataset: Dataset, sql: str = "SELECT sex, COUNT(*) FROM t GROUP BY sex") -> list[BitMap]:
     found = dataset.row_sets(parse(sql, {"t": dataset.schema}), timeout_s=20)
-    return [found.union(frozenset({cell})).rows for cell in range(2)]
+    return [found.rows.union(frozenset({cell})).rows for cell in range(2)]
 
 
 CHANGES: list[tuple[str, list[Row], list[int], list[int]]] = [

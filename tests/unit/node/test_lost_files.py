@@ -29,7 +29,7 @@ from yumen_core.log import Act, Entry, TileLog, decode_entry, open_log
 from yumen_core.privacy import Privacy
 from yumen_node.config import load_config
 from yumen_node.ledger import Ledger
-from yumen_node.released import Guarded, ReleasedSets
+from yumen_node.released import Guarded, Leaving, ReleasedSets
 from yumen_node.service import _open_ledgers
 
 ABCD = ("a", "b", "c", "d")
@@ -74,7 +74,7 @@ class Home:
         """A job leaves with 100 rows from `first` on."""
 
         def act(log: TileLog, _: Ledger, released: ReleasedSets) -> None:
-            released.record(guarded(job), [(rows(first), ABCD)], ABCD)
+            released.record(guarded(job), [Leaving(rows(first), ABCD)], ABCD)
             recorded = released.recorded
             log.record(
                 Act.CONTRIBUTION,

@@ -28,10 +28,11 @@ from yumen_core.rpc.v1 import job_pb2, link_pb2
 from yumen_core.securesum import Adder
 from yumen_core.securesum.contribution import open_sum
 from yumen_core.sql import RowsPlan
+from yumen_core.sql.row_parts import JUST_ROWS, RowPart
 from yumen_core.statistics.kinds import Rule
 from yumen_core.statistics.layout import from_integers
 from yumen_core.statistics.rows import Rows
-from yumen_node.datasets.cell_sets import CellSets
+from yumen_node.datasets.cell_sets import CellSets, PlanSets
 from yumen_node.datasets.declaration import DisclosureDeclaration
 
 __all__ = ["weighed"]
@@ -48,8 +49,9 @@ class Table:
         self.count = count
         self.read = 0
 
-    def row_sets(self, plan: RowsPlan, *, timeout_s: float) -> CellSets:
-        return CellSets({0: RowSet(BitMap(range(self.count)))})
+    def row_sets(self, plan: RowsPlan, *, timeout_s: float) -> PlanSets:
+        held = CellSets({0: RowSet(BitMap(range(self.count)))})
+        return PlanSets((RowPart(0, 0, None, JUST_ROWS),), ("heart",), (held,))
 
     def rows(self, plan: RowsPlan, *, threshold: int, timeout_s: float) -> Rows:
         self.read += 1

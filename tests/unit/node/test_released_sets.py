@@ -10,7 +10,7 @@ import pytest
 from pyroaring import BitMap
 from yumen_core.disclosure.row_set import RowSet
 from yumen_core.errors import StateError
-from yumen_node.released import Guarded, Nodes, ReleasedSets
+from yumen_node.released import Guarded, Leaving, Nodes, ReleasedSets
 
 ABCD: Nodes = ("a", "b", "c", "d")
 ABC: Nodes = ("a", "b", "c")
@@ -58,7 +58,7 @@ def count(folder: Path) -> int:
 def test_fewer_rows_than_the_threshold_are_near(
     store: ReleasedSets, rows: range, near: bool
 ) -> None:
-    store.record(job("1"), [(ROWS, ABCD)], ABCD)
+    store.record(job("1"), [Leaving(ROWS, ABCD)], ABCD)
     assert store.is_near(job("2"), row_set(rows), ABCD) is near
     assert store.is_near(job("1"), row_set(rows), ABCD) is False  # within one job: other rules
     other = Guarded("2", "fields", 10, 3, b"all")
@@ -68,18 +68,18 @@ def test_fewer_rows_than_the_threshold_are_near(
 def test_what_left_before_over_the_same_nodes_leaves_again(store: ReleasedSets) -> None:
     """Also where one job released two sets near to one another, and where some nodes only stood
     behind the cell."""
-    store.record(job("1"), [(ROWS, ABC), (row_set(range(95)), ABCD)], ABCD)
+    store.record(job("1"), [Leaving(ROWS, ABC), Leaving(row_set(range(95)), ABCD)], ABCD)
     for rows, behind in ((ROWS, ABC), (row_set(range(95)), ABCD)):
         assert not store.is_near(job("2"), rows, ABCD)
-        store.record(job("2"), [(rows, behind)], ABCD)
+        store.record(job("2"), [Leaving(rows, behind)], ABCD)
     assert store.is_near(job("2"), ROWS, ABCD, behind=ABCD)
     with pytest.raises(StateError, match="rows that differ enough from those of earlier") as caught:
-        store.record(job("2"), [(ROWS, ABCD)], ABCD)
+        store.record(job("2"), [Leaving(ROWS, ABCD)], ABCD)
     assert caught.value.code == "near_release"
 
 
 def test_the_same_rows_over_nearly_the_same_nodes(store: ReleasedSets) -> None:
-    store.record(job("1"), [(ROWS, ABCD)], ABCD)
+    store.record(job("1"), [Leaving(ROWS, ABCD)], ABCD)
     assert store.is_near(job("2", b"other"), ROWS, ABC)
     assert not store.is_near(job("2", b"other"), ROWS, ("a", "e", "f", "g"))
     with pytest.raises(StateError, match="got a set that differs by 1") as caught:
@@ -95,13 +95,15 @@ def test_the_same_rows_over_nearly_the_same_nodes(store: ReleasedSets) -> None:
 def test_a_job_that_came_between_decision_and_sum(store: ReleasedSets, tmp_path: Path) -> None:
     """Both were let through; the second to record fails, and leaves nothing in the store."""
     store.check_participants(job("2"), ABC)
-    store.record(job("1"), [(ROWS, ABCD)], ABCD)
+    store.record(job("1"), [Leaving(ROWS, ABCD)], ABCD)
     with pytest.raises(StateError) as caught:
-        store.record(job("2"), [(row_set(range(500, 600)), ABC)], ABC)
+        store.record(job("2"), [Leaving(row_set(range(500, 600)), ABC)], ABC)
     assert caught.value.code == "participant_set"
     with pytest.raises(StateError) as caught:
         store.record(
-            job("3", b"x"), [(row_set(range(500, 600)), ABCD), (row_set(range(97)), ABCD)], ABCD
+            job("3", b"x"),
+            [Leaving(row_set(range(500, 600)), ABCD), Leaving(row_set(range(97)), ABCD)],
+            ABCD,
         )
     assert caught.value.code == "near_release"
     assert count(tmp_path) == 1
@@ -111,7 +113,7 @@ def test_a_set_is_kept_once_and_after_the_process_died(tmp_path: Path) -> None:
     """Nothing is closed before the file is opened again: what `record` returned from is there."""
     first = ReleasedSets(tmp_path, "a")
     for name in ("1", "2", "3"):
-        first.record(job(name), [(ROWS, ABCD), (row_set(), ABCD)], ABCD)
+        first.record(job(name), [Leaving(ROWS, ABCD), Leaving(row_set(), ABCD)], ABCD)
     assert count(tmp_path) == 1
     again = ReleasedSets(tmp_path, "a")
     assert again.is_near(job("4"), row_set(range(95)), ABCD)
@@ -124,7 +126,7 @@ def test_a_set_is_kept_once_and_after_the_process_died(tmp_path: Path) -> None:
 
 def test_a_damaged_set_is_no_free_pass(tmp_path: Path) -> None:
     first = ReleasedSets(tmp_path, "a")
-    first.record(job("1"), [(ROWS, ABCD)], ABCD)
+    first.record(job("1"), [Leaving(ROWS, ABCD)], ABCD)
     first.close()
     with sqlite3.connect(tmp_path / "released.sqlite") as database:
         database.execute("UPDATE sets SET bits = x'00'")

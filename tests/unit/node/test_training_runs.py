@@ -221,7 +221,7 @@ def test_a_node_whose_rows_come_near_an_earlier_training_counts_for_nothing(
     four[0].rows.counts = (30, 40)
     assert not four[0].released.is_near(
         four[0].released.guarded(play.job.spec, play.accepted[four[0].uri].asked),
-        four[0].rows.row_sets(None, timeout_s=1.0).union(frozenset({0})),
+        four[0].rows.row_sets(None, timeout_s=1.0).rows.union(frozenset({0})),
         tuple(play.names),
     )
 
