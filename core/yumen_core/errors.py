@@ -71,6 +71,7 @@ CATALOGUE: dict[str, Kind] = {
     "participant_set": Kind(
         "PERMISSION_DENIED", 403, 3, "ask the same nodes as before, or wait until the rows change"
     ),
+    "refusals": Kind("RESOURCE_EXHAUSTED", 403, 3, "ask again after 24 hours"),
     "role": Kind("PERMISSION_DENIED", 403, 3, "use an identity with the role that is needed"),
     "code_rejected": Kind("PERMISSION_DENIED", 403, 3, "ask the node's operator what would pass"),
     # Authenticity
@@ -123,6 +124,9 @@ CATALOGUE: dict[str, Kind] = {
     ),
     "data_source": Kind("FAILED_PRECONDITION", 500, 8, "correct the source or its declaration"),
 }
+
+BY_ROWS = frozenset({"too_few_rows", "data_values"})
+"""Refusals that follow from a node's rows: each answers a question about them."""
 
 
 class YumenError(Exception):

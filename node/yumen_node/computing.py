@@ -23,8 +23,10 @@ from yumen_core.disclosure import (
 )
 from yumen_core.disclosure.rules import Flags, Keep
 from yumen_core.errors import StateError
+from yumen_core.jobs.admission import Question
 from yumen_core.jobs.answer import AnswerShape
 from yumen_core.jobs.runs import RunShape, StatisticRound
+from yumen_core.jobs.spec import JobSpec
 from yumen_core.securesum.modulus import Slots
 from yumen_core.sql import LocalCells, Plan, RowsPlan
 from yumen_core.sql.rounded_cells import rounded_cells
@@ -162,9 +164,12 @@ class Computing:
         timeout_s: float,
         check_rows: Callable[[str, bytes], None],
         released: ReleasedSets,
+        on_refusal: Callable[[JobSpec, Question], None],
     ) -> None:
+        """`on_refusal` is told of a job in which the guard holds something back."""
         self._me = me
         self._released = released
+        self._on_refusal = on_refusal
         self._bases: dict[str, PlanSets] = {}
         self._check_rows = check_rows
         self._datasets = datasets
@@ -206,9 +211,12 @@ class Computing:
                 cells = rounded_cells(plan, cells, asked.round_to)
                 sets = await asyncio.to_thread(dataset.row_sets, plan, timeout_s=self._timeout_s)
                 guarded = self._released.guarded(job.opened.spec, asked)
+                before = cells.supports
                 cells = thinned(
                     cells, sets, plan.layout, released=self._released, guarded=guarded, nodes=nodes
                 )
+                if not np.array_equal(before, cells.supports):
+                    self._on_refusal(job.opened.spec, asked)
             margins = plan.layout.margins
             if margins is None:
                 return ComputedQuery(local_flags(cells.supports, rules), plan, cells, sets)
@@ -234,8 +242,8 @@ class Computing:
         local = await asyncio.to_thread(
             entry.kind.compute, rows, entry.named.arguments, inputs, rules
         )
+        local = rounded_counts(entry.kind, local, asked.round_to)
         flags = round_flags(entry.kind.rule, local.supports, rules)
-        local = rounded_counts(entry.kind, entry.layout, local, asked.round_to)
         return ComputedRound(flags, entry, local, base)
 
     async def _rows_of(self, job: AcceptedJob, plan: RowsPlan, threshold: int) -> Rows:

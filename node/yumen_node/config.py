@@ -20,7 +20,8 @@ class NodeConfig(BaseModel):
     DuckDB, `memory_limit` does for each table; `training` holds the sandbox's limits, and
     `training_max_norm` bounds the L2 norm of what one round may change in a model; times are in
     seconds. The log is shown to other nodes every `cosign_interval_s` if it has grown; `witnesses`
-    cosignatures are enough.
+    cosignatures are enough. `refusals_a_day` jobs of an organisation may be refused by the rows of
+    a table within 24 hours before it is denied there (`refusals`); 0 is no limit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +42,7 @@ class NodeConfig(BaseModel):
     training_max_norm: float = Field(default=1e6, gt=0)
     cosign_interval_s: float = Field(default=10.0, gt=0, le=3600)
     witnesses: int = Field(default=2, ge=1, le=8)
+    refusals_a_day: int = Field(default=20, ge=0, le=1_000_000)
     reconnect_max_s: float = Field(default=5.0, gt=0, le=600)
 
 

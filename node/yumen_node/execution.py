@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,11 +32,13 @@ from yumen_core.statistics.kinds import Inputs
 
 from yumen_node.computing import Computed, ComputedQuery, ComputedRound, Computing
 from yumen_node.datasets import Dataset
+from yumen_node.datasets.cell_sets import PlanSets
 from yumen_node.gate import AcceptedJob
 from yumen_node.guard import bases, is_near, what_leaves
 from yumen_node.keys import NodeKeys
 from yumen_node.ledger import Ledger
 from yumen_node.local_work import ComputedUpdate, HeldBack, LocalWork
+from yumen_node.refusals import COUNTED, Refusals, told
 from yumen_node.released import Leaving, ReleasedSets
 from yumen_node.released_log import Recorded
 from yumen_node.shares import Supports, open_supports
@@ -78,10 +81,12 @@ class Execution:
         pool: EncryptionPool,
         ledger: Ledger,
         released: ReleasedSets,
+        refusals: Refusals,
     ) -> None:
         self._membership = membership
         self._ledger = ledger
         self._released = released
+        self._refusals = refusals
         self._me = membership.identity.uri
         self._keys = keys
         self._state = state
@@ -92,6 +97,7 @@ class Execution:
             timeout_s=query_timeout_s,
             check_rows=state.check_rows,
             released=released,
+            on_refusal=refusals.add,
         )
         self._local_work = local_work
         self._pool = pool
@@ -118,8 +124,22 @@ class Execution:
         """This node's signed share of a run's support step.
 
         Raises `PeerError` (`round`) for a request the job does not allow, `StateError` where this
-        node's rows do not allow the run.
+        node's rows do not allow the run (`refusals`), which is counted.
         """
+        with self._counted(job):
+            return await self._support(job, request)
+
+    @contextmanager
+    def _counted(self, job: AcceptedJob) -> Iterator[None]:
+        """Count a refusal by rows before anybody hears of it."""
+        try:
+            yield
+        except StateError as error:
+            if error.code in COUNTED:
+                self._refusals.add(job.opened.spec, job.asked)
+            raise
+
+    async def _support(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> SignedEnvelope:
         run = self._run(job, request)
         if not run.supported:
             raise PeerError("round", "expected a run that is settled to go on with its sum")
@@ -166,6 +186,10 @@ class Execution:
         request or a share that is not acceptable, `StateError` (`too_few_rows` and others) where
         the rule or this node's rows refuse the run.
         """
+        with self._counted(job):
+            return await self._contribution(job, request)
+
+    async def _contribution(self, job: AcceptedJob, request: link_pb2.RoundRequest) -> bytes:
         run = self._run(job, request)
         before = self._state.part(job.job_id, run.number, Round.SUM)
         if before is not None:
@@ -381,9 +405,12 @@ class Execution:
             )
         else:
             inputs = self._inputs(job, run)
-            computed = await self._computing.run(
-                job, run.shape.name, inputs, nodes=run.participants, again=run.again
-            )
+            try:
+                computed = await self._computing.run(
+                    job, run.shape.name, inputs, nodes=run.participants, again=run.again
+                )
+            except StateError as error:
+                raise told(error) from error
         self._computed[job.job_id] = (run.number, run.digest, computed)
         return computed
 
@@ -392,7 +419,14 @@ class Execution:
         if job.opened.spec.privacy is not None:
             return None
         guarded = self._released.guarded(job.opened.spec, job.asked)
-        return lambda sets: is_near(self._released, guarded, sets, run.participants)
+
+        def near(sets: PlanSets) -> bool:
+            found = is_near(self._released, guarded, sets, run.participants)
+            if found:
+                self._refusals.add(job.opened.spec, job.asked)
+            return found
+
+        return near
 
     @staticmethod
     def _inputs(job: AcceptedJob, run: _Run) -> Inputs:

@@ -50,6 +50,7 @@ from yumen_node.code_reviews import CodeReviews
 from yumen_node.keys import NodeKeys
 from yumen_node.ledger import Ledger
 from yumen_node.publication import Publication
+from yumen_node.refusals import Refusals
 from yumen_node.released import ReleasedSets
 from yumen_node.state import NodeState
 
@@ -117,6 +118,7 @@ class Gate:
         limits: Mapping[str, str],
         ledger: Ledger,
         released: ReleasedSets,
+        refusals: Refusals,
     ) -> None:
         """`code_refusal` says why this node runs no code of a requester, if it does not; `limits`
         are the sandbox's, for those who review code."""
@@ -132,6 +134,7 @@ class Gate:
         self._log = log
         self._ledger = ledger
         self._released = released
+        self._refusals = refusals
 
     def decide(self, proposal: link_pb2.Proposal, held: AcceptedJob | None = None) -> Ruling:
         """Decide on a proposal: log the decision, store it, and only then return it signed. `held`
@@ -145,8 +148,9 @@ class Gate:
         6. The minimum of nodes is no lower than the tables demand, and where these round their
            counts it is a job whose counts can be rounded.
         7. Code that comes with it may run here: this node has a sandbox and nobody has rejected it.
-        8. The tables' privacy budgets pay for it, and the rows it asks about were not released
-           before over nearly the same nodes.
+        8. The tables' privacy budgets pay for it, the rows did not refuse too many jobs of its
+           requester's organisation lately, and those it asks about were not released before over
+           nearly the same nodes.
         9. This node's policies allow it for every table that is read; where all they miss is that
            people have reviewed the code, the job waits for them.
         """
@@ -256,6 +260,7 @@ class Gate:
         denials = denials or rounding_denials(spec, asked, node=me.uri)
         denials = denials or self._reviews.denials(spec)
         denials = denials or self._ledger.denials(spec)
+        denials = denials or self._refusals.denials(spec, asked)
         denials = denials or self._released.denials(spec, asked)
         if denials:
             return denials, ()

@@ -56,19 +56,24 @@ CREATE TABLE IF NOT EXISTS asked (
     job TEXT NOT NULL,
     PRIMARY KEY (rows_key, nodes)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS requesters (
+    job TEXT PRIMARY KEY,
+    requester TEXT NOT NULL
+) STRICT;
 """
 
 
 @dataclass(frozen=True)
 class Guarded:
     """What the guard of a job goes by: its rows' table, the threshold and minimum of nodes that
-    hold there, and the key of the rows that it asks about."""
+    hold there, the key of the rows that it asks about, and who asks."""
 
     job_id: str
     table: str
     threshold: int
     min_nodes: int
     rows_key: bytes
+    requester: str = ""
 
     def of(self, table: str) -> Guarded:
         """The same for rows of another table of the statement."""
@@ -169,6 +174,7 @@ class ReleasedSets:
             asked.threshold(self._node),
             asked.min_nodes,
             rows_key(asked.plan, self._versions),
+            spec.requester.uri,
         )
 
     def denials(self, spec: JobSpec, asked: Question) -> tuple[Denial, ...]:
@@ -179,15 +185,16 @@ class ReleasedSets:
         near = self._near_asked(self.guarded(spec, asked), spec.nodes)
         if near is None:
             return ()
+        fewest = asked.min_nodes
         return (
             Denial(
                 node=self._node,
                 reason_code="participant_set",
-                message=_differ(near, spec.nodes),
+                message=_differ(near, spec.nodes, fewest),
                 subject="nodes",
                 observed=", ".join(spec.nodes),
                 allowed=", ".join(near),
-                remedy=_remedy(near),
+                remedy=_remedy(near, fewest),
             ),
         )
 
@@ -196,7 +203,11 @@ class ReleasedSets:
         (`participant_set`)."""
         near = self._near_asked(guarded, nodes)
         if near is not None:
-            raise StateError("participant_set", _differ(near, nodes), remedy=_remedy(near))
+            raise StateError(
+                "participant_set",
+                _differ(near, nodes, guarded.min_nodes),
+                remedy=_remedy(near, guarded.min_nodes),
+            )
 
     def is_near(
         self,
@@ -262,6 +273,10 @@ class ReleasedSets:
                 "INSERT OR IGNORE INTO asked VALUES (?, ?, ?)",
                 (guarded.rows_key, json.dumps(nodes), guarded.job_id),
             ).rowcount
+            self._db.execute(
+                "INSERT OR IGNORE INTO requesters VALUES (?, ?)",
+                (guarded.job_id, guarded.requester),
+            )
             for entry in kept:
                 number = self._insert(guarded, entry, nodes)
                 if number is not None:
@@ -307,21 +322,25 @@ class ReleasedSets:
         return found.lastrowid if found.rowcount else None
 
     def _near_asked(self, guarded: Guarded, nodes: Nodes) -> Nodes | None:
-        """A set over which the same rows were released, too near to `nodes`."""
+        """A set over which the same rows were released, too near to `nodes`; an empty one where it
+        was another requester's, who is not to be told of."""
         rows = self._db.execute(
-            "SELECT nodes, job FROM asked WHERE rows_key = ?", (guarded.rows_key,)
+            "SELECT nodes, asked.job, requester FROM asked"
+            " LEFT JOIN requesters ON requesters.job = asked.job WHERE rows_key = ?",
+            (guarded.rows_key,),
         ).fetchall()
-        known: list[tuple[Nodes, str]] = [(tuple(json.loads(text)), job) for text, job in rows]
-        if any(before == nodes for before, _ in known):
+        known: list[tuple[Nodes, str, str | None]] = [
+            (tuple(json.loads(text)), job, requester) for text, job, requester in rows
+        ]
+        if any(before == nodes for before, _, _ in known):
             return None
-        return next(
-            (
-                before
-                for before, job in known
-                if job != guarded.job_id and near_nodes(before, nodes, guarded.min_nodes)
-            ),
-            None,
-        )
+        near = [
+            (before, requester)
+            for before, job, requester in known
+            if job != guarded.job_id and near_nodes(before, nodes, guarded.min_nodes)
+        ]
+        own = (before for before, requester in near if requester == guarded.requester)
+        return next(own, ()) if near else None
 
     def _table(self, name: str) -> _Table:
         """What memory has of a table, read when it is first asked."""
@@ -354,7 +373,12 @@ class ReleasedSets:
             raise StateError("state", "a set of rows that was released is damaged") from None
 
 
-def _differ(before: Sequence[str], nodes: Sequence[str]) -> str:
+def _differ(before: Sequence[str], nodes: Sequence[str], fewest: int) -> str:
+    if not before:
+        return (
+            f"expected participants that differ by {fewest} nodes or more from those of an earlier "
+            "answer over the same rows, got a set that comes too near"
+        )
     apart = len(set(before) ^ set(nodes))
     return (
         "expected the nodes over which the same rows were released before, "
@@ -362,5 +386,7 @@ def _differ(before: Sequence[str], nodes: Sequence[str]) -> str:
     )
 
 
-def _remedy(before: Sequence[str]) -> str:
+def _remedy(before: Sequence[str], fewest: int) -> str:
+    if not before:
+        return f"ask all nodes, or {fewest} fewer"
     return "ask the same nodes as before: " + ", ".join(f"`{node}`" for node in before)

@@ -43,6 +43,7 @@ from yumen_node.local_work import LocalWork
 from yumen_node.noise import load_sampler
 from yumen_node.operator_spool import OperatorSpool
 from yumen_node.publication import Publication
+from yumen_node.refusals import Refusals
 from yumen_node.released import ReleasedSets
 from yumen_node.review_record import note_reviews
 from yumen_node.state import NodeState
@@ -197,6 +198,9 @@ class Node:
         self._ledger, self._released = ledger, released = _open_ledgers(
             config.state, membership.identity.uri, tables, datasets, log
         )
+        self._refusals = refusals = Refusals(
+            config.state, membership.identity.uri, clock, most=config.refusals_a_day
+        )
         if any(table.micro_rho for table in tables.values()):
             load_sampler()
         witness_key = load_witness_key(config.secrets, membership.identity)
@@ -227,6 +231,7 @@ class Node:
             limits={name: str(value) for name, value in config.training.model_dump().items()},
             ledger=ledger,
             released=released,
+            refusals=refusals,
         )
         execution = Execution(
             membership=membership,
@@ -239,6 +244,7 @@ class Node:
             pool=self._pool,
             ledger=ledger,
             released=released,
+            refusals=refusals,
         )
         told = (config.state, approvals, log, membership.identity.uri)
         spool = OperatorSpool(config.state, log, membership.identity.uri)
@@ -298,6 +304,7 @@ class Node:
         self._ledger.close()
         self._released.close()
         self._witness.close()
+        self._refusals.close()
         self._state.close()
         self._log.close()
 

@@ -216,16 +216,20 @@ class Result:
                 "with too few rows in its group"
             )
         yield from self._held_back_notes()
-        if self.privacy is not None:
-            yield (
-                f"noise added: epsilon {self.privacy.epsilon:.4g} at delta {self.privacy.delta}, "
-                f"{self.privacy.micro_rho:,} millionths of rho at each node; ± is 95%"
-            )
+        yield from self.privacy_notes()
         yield from self.notes
         yield (
             f"{counted(len(self), 'row')}, {self.elapsed_s:.2f} s, purpose {self.purpose}, "
             f"job {self.job_id}"
         )
+
+    def privacy_notes(self) -> Iterator[str]:
+        """What noise the values carry, in words; nothing of exact ones."""
+        if self.privacy is not None:
+            yield (
+                f"noise added: epsilon {self.privacy.epsilon:.4g} at delta {self.privacy.delta}, "
+                f"{self.privacy.micro_rho:,} millionths of rho at each node; ± is 95%"
+            )
 
     def _fewest_nodes(self) -> int:
         """The fewest nodes behind a row that is not held back; with no such row, all of them."""

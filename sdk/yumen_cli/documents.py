@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from yumen_core.sql import NODES_COLUMN
 from yumen_core.sql.schema import bound_text
 
 from yumen_cli.failures import short_name
@@ -83,15 +84,27 @@ def result(answer: Result) -> dict[str, object]:
         "ciphertexts": answer.ciphertexts,
         "elapsed_s": round(answer.elapsed_s, 4),
         "notes": list(answer.notes),
+        "privacy": (
+            None
+            if answer.privacy is None
+            else {"micro_rho": answer.privacy.micro_rho, "delta": answer.privacy.delta}
+        ),
+        "errors": None if answer.errors is None else answer.errors.to_pylist(),
     }
 
 
 def result_csv(answer: Result) -> str:
-    """The released rows as CSV with a header; a value held back is an empty field."""
+    """The released rows as CSV with a header; a value held back is an empty field. A column with
+    noise has another behind the rows' own, `NAME_error`: half of its 95 % interval."""
     from pyarrow import csv
 
+    table = answer.to_arrow()
+    if answer.errors is not None:
+        for name in answer.errors.column_names:
+            if name != NODES_COLUMN:
+                table = table.append_column(f"{name}_error", answer.errors[name])
     stream = io.BytesIO()
-    csv.write_csv(answer.to_arrow(), stream)
+    csv.write_csv(table, stream)
     return stream.getvalue().decode()
 
 
@@ -103,6 +116,7 @@ def remarks(answer: Result) -> Iterator[str]:
         yield f"held back: {held.column} in {held.rows} rows"
     if answer.empty_cells:
         yield f"groups without a row: {answer.empty_cells}"
+    yield from answer.privacy_notes()
     yield from answer.notes
 
 

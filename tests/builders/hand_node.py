@@ -33,6 +33,7 @@ from yumen_node.keys import load_keys
 from yumen_node.ledger import Ledger
 from yumen_node.local_work import LocalWork
 from yumen_node.publication import Publication
+from yumen_node.refusals import Refusals
 from yumen_node.released import ReleasedSets
 from yumen_node.service import open_datasets, publish
 from yumen_node.state import NodeState
@@ -125,6 +126,9 @@ class HandNode:
             self.uri,
             {name: held.version for name, held in self._datasets.items()},
         )
+        refusals = Refusals(
+            config.state, self.uri, self.membership.clock, most=config.refusals_a_day
+        )
         self._gate = Gate(
             membership=self.membership,
             keys=keys,
@@ -137,6 +141,7 @@ class HandNode:
             limits={},
             ledger=ledger,
             released=released,
+            refusals=refusals,
         )
         self._pool = EncryptionPool(1)
         self._local_work = LocalWork(
@@ -159,6 +164,7 @@ class HandNode:
             pool=self._pool,
             ledger=ledger,
             released=released,
+            refusals=refusals,
         )
         self.jobs: dict[str, AcceptedJob] = {}
         self.stream: Stream | None = None

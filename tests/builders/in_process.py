@@ -21,8 +21,6 @@ from yumen_core.sql import (
     Column,
     ColumnType,
     TableSchema,
-    built_groups,
-    built_groups_sql,
     finish,
     local_cells,
     local_sql,
@@ -34,6 +32,7 @@ from yumen_core.sql import (
     rows_sql,
     storage_type,
 )
+from yumen_core.sql.row_groups import counted_groups, is_built, row_groups
 from yumen_core.statistics.kinds import Rule, Totals
 from yumen_core.statistics.layout import Reals, from_integers, to_integers
 from yumen_core.statistics.registry import kind_of
@@ -118,16 +117,22 @@ class _Computation:
         self._variables = {v.name: Variable.of(v) for v in plan.variables}
         self._rows = []
         for database in databases:
-            groups = built_groups(plan)
+            groups, none = row_groups(plan), ""
             if groups:
-                counted = database.execute(built_groups_sql(plan, HELD)).fetchall()[0]
+                whole, counts = counted_groups(
+                    plan, groups, HELD, lambda sql, db=database: db.execute(sql).fetchall()[0]
+                )
+                none = " LIMIT 0" if whole < source.rules.threshold else ""
                 try:
-                    check_groups([n for n, _ in groups], counted, source.rules.threshold)
+                    if not none:
+                        check_groups([g.name for g in groups], counts, source.rules.threshold)
                 except StateError as error:
                     raise PeerError(error.code, error.message, remedy=error.remedy) from error
-            fetched = database.execute(rows_sql(plan, HELD)).fetchnumpy()
+            fetched = database.execute(rows_sql(plan, HELD) + none).fetchnumpy()
             numbers, codes = read_rows(plan, fetched)
-            self._rows.append(Rows(len(fetched["c0"]), numbers, codes, read_texts(plan, fetched)))
+            texts = read_texts(plan, fetched)
+            built = frozenset(v.name for v in plan.variables if is_built(v.expr))
+            self._rows.append(Rows(len(fetched["c0"]), numbers, codes, texts, built))
         self._runs: dict[str, int] = {}
         self.rounds = 0
         # Every party looks at every round before anything is computed.

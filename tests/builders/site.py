@@ -28,6 +28,7 @@ from yumen_node.keys import NodeKeys
 from yumen_node.ledger import Ledger
 from yumen_node.local_work import LocalWork
 from yumen_node.publication import Publication
+from yumen_node.refusals import Refusals
 from yumen_node.released import ReleasedSets
 from yumen_node.state import KnownRun, NodeState
 
@@ -125,6 +126,8 @@ class Site:
         self.happened: list[object] = []
         self.log = RecordingLog(self.happened)
         self.work = Work()
+        self.refusals_a_day = 0
+        """No limit: a test of one sets it and starts the node again."""
         self.start()
 
     @property
@@ -147,6 +150,9 @@ class Site:
         self.ledger = Ledger(self.folder, node.tables, self.log, self.uri)  # type: ignore[arg-type]
         self.ledger.begin()
         self.released = ReleasedSets(self.folder, self.uri)
+        self.refusals = Refusals(
+            self.folder, self.uri, node.membership.clock, most=self.refusals_a_day
+        )
         self.gate = Gate(
             membership=node.membership,
             keys=keys,
@@ -159,6 +165,7 @@ class Site:
             limits={},
             ledger=self.ledger,
             released=self.released,
+            refusals=self.refusals,
         )
         datasets: Any = {"heart": self.rows}
         self.execution = Execution(
@@ -180,6 +187,7 @@ class Site:
             pool=EncryptionPool(1),
             ledger=self.ledger,
             released=self.released,
+            refusals=self.refusals,
         )
 
     def close(self) -> None:

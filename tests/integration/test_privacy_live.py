@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+import typer
 import yumen
+from yumen_cli import client
 from yumen_core.errors import CallError, Denied
 
 SCHEMA = {
@@ -115,3 +119,35 @@ def test_a_private_statistic_is_near_the_plain_one_and_is_paid_once(fed: yumen.F
         assert abs(count.value - (whole["sex"] == level).sum()) < 6 * count.deviation
     with pytest.raises(CallError, match="counts or moments within bounds with privacy, got `ols`"):
         table.ols  # noqa: B018
+
+
+def test_the_command_line_asks_with_noise(
+    fed: yumen.Federation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @contextmanager
+    def connected(*_: object) -> Iterator[yumen.Federation]:
+        yield fed
+
+    monkeypatch.setattr(client, "open_federation", connected)
+    sql, purpose = "SELECT COUNT(*) AS n FROM heart", "research"
+    terms = {"epsilon": 0.25, "delta": "1e-6", "project": "line"}
+    client.check(sql, purpose, **terms)  # type: ignore[arg-type]
+    said = capsys.readouterr().out
+    assert "what would leave the nodes, each sum with noise:" in said
+    assert "privacy budget: epsilon 0.25 (rho 0.00112) at each node" in said
+    assert said.count("left at") == 3
+    assert "project local/line" in " ".join(said.split())
+    client.query(sql, purpose, as_json=True, **terms)  # type: ignore[arg-type]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["privacy"] == {"micro_rho": 1120, "delta": "1e-6"}
+    assert 40 < answer["errors"][0]["n"] < 60
+    client.query(sql, purpose, as_csv=True, **terms)  # type: ignore[arg-type]
+    rows, remarks = capsys.readouterr()
+    assert rows.splitlines()[0] == '"n","_nodes","n_error"'
+    assert "noise added: epsilon 0.2499 at delta 1e-6" in remarks
+    with pytest.raises(typer.Exit) as ended:
+        client.check(sql, purpose, epsilon=5.5, delta="1e-6", project="line")
+    assert ended.value.exit_code == 3
+    assert "ask with epsilon=" in capsys.readouterr().out
+    with pytest.raises(CallError, match="delta"):
+        client.query(sql, purpose, epsilon=1.0, delta="0.3", project="line")

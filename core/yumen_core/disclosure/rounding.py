@@ -1,10 +1,10 @@
 """Rounding on release: a node tells counts in steps, and sums as of so many rows. Pure.
 
-A count n becomes n', the multiple of the step that is nearest, of two the even one. What is summed
-over these n rows becomes n' / n of it, so that means and variances keep their value while no sum
-tells n. The rounding of counts is the conventional one of frequency tables (Hundepool et al.,
-"Statistical Disclosure Control", 2012); that sums go with it is ours. The same rows always give the
-same, so asking again adds nothing.
+A count n becomes n', the multiple of the step that is nearest, of two the even one, as in frequency
+tables (Hundepool et al., "Statistical Disclosure Control", 2012). What is summed over these n rows
+becomes n' / n of it, so that means and variances nearly keep their value, and is told in steps of
+its own (`sql.rounded_cells`); that is ours. The same rows always give the same, so asking again
+adds nothing.
 """
 
 from __future__ import annotations
@@ -45,9 +45,15 @@ def rescaled(total: int, count: int, step: int) -> int:
     return round(Fraction(total * rounded(count, step), count))
 
 
+def to_grain(total: int, grain: int) -> int:
+    """The multiple of `grain` nearest to a total of either sign."""
+    return round(Fraction(total, grain)) * grain
+
+
 def within(total: int, bits: int, signed: bool, *, step: int = 1) -> int:
-    """The multiple of `step` nearest to `total` among integers of `bits` bits, sign included."""
+    """The multiple of `step` nearest to `total`, itself one, among integers of `bits` bits, sign
+    included."""
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     if total > high:
         return high - high % step
-    return max(total, low)
+    return total if total >= low else low + -low % step

@@ -371,12 +371,12 @@ def rounding_denials(spec: JobSpec, asked: Question, *, node: str) -> tuple[Deni
             reason_code="exact_counts",
             message=(
                 f"expected a job whose counts can be told in multiples of {step}, as the tables "
-                f"demand, got {what}, which needs exact numbers of rows"
+                f"demand, got {what}, which needs or tells exact numbers of rows"
             ),
             subject=spec.table,
-            observed=exact[0] if exact else "training",
-            allowed="SQL, counts, means and deviations; or any job with privacy",
-            remedy="ask in SQL, or for tables of counts, means or deviations, or with `privacy=`",
+            observed=what.removeprefix("a "),
+            allowed="SQL, tables of counts; or any job with privacy",
+            remedy="ask in SQL, by `crosstab` or `histogram`, or with `privacy=`",
         ),
     )
 

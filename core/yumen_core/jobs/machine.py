@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from yumen_core.errors import BY_ROWS
 from yumen_core.jobs.states import (
     UNDECIDED,
     Admitted,
@@ -183,6 +184,10 @@ def advance(
             job.state is State.RUNNING and node in job.participants
         ):
             job = replace(job, code=code)
+            if code in BY_ROWS:  # which node's rows these are would tell of single rows there
+                steps = dict.fromkeys(job.participants, Step.ACCEPTED)
+                job = replace(job, steps={**job.steps, **steps})
+                return _end(job, State.FAILED, message[:MAX_REASON_CHARS])
             return _end(job, State.FAILED, f"{message[:MAX_REASON_CHARS]} (at {node})")
         case NextRun(name, support) if job.round is Round.INPUT:
             return _next_run(job, name, support, now_ms, limits)

@@ -192,31 +192,18 @@ def _degree(expr: Expr) -> int:
 
 def built_groups(plan: RowsPlan) -> list[tuple[str, Part]]:
     """The subgroups of rows that the statement builds inside its variables, by variable: each must
-    have rows enough at a node, or none, or a sum would tell of few (`subgroups`)."""
+    have rows enough at a node, or a sum would tell of few (`subgroups`, `row_groups`)."""
     found: list[tuple[str, Part]] = []
     for variable in plan.variables:
         expr = variable.expr
         if _leaves_out(expr):
             found.append((variable.name, (_missing(expr), Behind.NOT_NULL)))
-        if not expr.kind.numeric or isinstance(expr, ColumnRef | Constant) or _fills(expr):
+        if not expr.kind.numeric or isinstance(expr, ColumnRef | Constant) or fills(expr):
             continue
         if not _indicates(expr):
             found.append((variable.name, (expr, Behind.NOT_ZERO)))
         found += [(variable.name, part) for part in subgroups(expr)]
     return found
-
-
-def built_groups_sql(plan: RowsPlan, relation: str) -> str:
-    """DuckDB SQL for the rows of each of `built_groups`, in order, in one row."""
-    zero = Constant(Kind.INTEGER, 0, None, False, 0)
-    counted = [
-        f"count({render(expr)})"
-        if behind is Behind.NOT_NULL
-        else f"count_if({render(operators.compare(Op.NE, expr, zero))})"
-        for _, (expr, behind) in built_groups(plan)
-    ]
-    where = "" if plan.where is None else f" WHERE {render(plan.where)}"
-    return f"SELECT {', '.join(counted)} FROM {identifier(relation)}{where}"  # noqa: S608
 
 
 def _leaves_out(expr: Expr) -> bool:
@@ -233,7 +220,7 @@ def _missing(expr: Expr) -> Expr:
     return operators.case([(operators.is_null(expr), operators.number("1"))], operators.null())
 
 
-def _fills(expr: Expr) -> bool:
+def fills(expr: Expr) -> bool:
     """A column with a constant within its bounds where it is missing: any value it could have."""
     if not (isinstance(expr, Apply) and expr.op is Op.CASE and len(expr.args) == 3):
         return False

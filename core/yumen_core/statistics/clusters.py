@@ -149,7 +149,10 @@ def _start(rows: Rows, names: tuple[str, ...], rules: DisclosureRules) -> _Histo
     values = np.stack([x[chosen] for x in numbers])
     n = values.shape[1]
     enough = n >= ROWS_A_COLUMN * len(names)  # as for the moments of the same job
-    sound = enough and not any(made_by_few(column, rules) for column in values)
+    sound = enough and not any(
+        made_by_few(column, rules, built=name in rows.built)
+        for name, column in zip(names, values, strict=True)
+    )
     means = values.mean(axis=1) if n else np.zeros(len(names))
     return _History(values - means[:, np.newaxis], means, np.zeros(n, dtype=np.int64), sound)
 

@@ -293,7 +293,7 @@ def _made(rows: Rows, model: Model, rules: DisclosureRules) -> ModelRows:
     weights = rows.number(model.weights)[chosen] if model.weights else None
     if weights is not None:
         check_spread(float(weights.sum()), float(weights @ weights), rules, share=0.5)
-        check_values(model.weights, weights, rules)
+        check_values(model.weights, weights, rules, built=model.weights in rows.built)
     response = factor_values(model.response, rows, chosen)
     made = ModelRows(
         model, chosen, response, weights, _offset(model, rows, chosen), matrix.T, _rows=rows
@@ -301,13 +301,15 @@ def _made(rows: Rows, model: Model, rules: DisclosureRules) -> ModelRows:
     if model.own_intercepts:
         _check_own_intercept(made, rules)
     if model.family.name != "binomial":  # which has its supports
-        check_values(model.response.variable, response, rules)
+        name = model.response.variable
+        check_values(name, response, rules, built=name in rows.built)
     for name in (model.offset, model.exposure):
         if name:
-            check_values(name, rows.number(name)[chosen], rules)
+            check_values(name, rows.number(name)[chosen], rules, built=name in rows.built)
     for entry, column in zip(model.design.columns, made.columns, strict=True):
         if any(factor.level is None for factor in entry.factors):  # levels have their supports
-            check_values(entry.name, column, rules)
+            built = any(factor.variable in rows.built for factor in entry.factors)
+            check_values(entry.name, column, rules, built=built)
     return made
 
 

@@ -91,14 +91,15 @@ class Pattern:
     behind: int
 
 
-def few_differ(values: Reals, threshold: int) -> bool:
-    """Whether fewer rows than `threshold`, but some, differ from the one value of all others: any
-    sum would tell about those few. Where all but fewer than `threshold` rows agree, so do most
-    of any 2 * threshold + 1 of them."""
+def few_differ(values: Reals, threshold: int, *, built: bool = False) -> bool:
+    """Whether fewer rows than `threshold`, but some unless the column is `built`, differ from the
+    one value of all others: any sum would tell about those few. Where all but fewer than
+    `threshold` rows agree, so do most of any 2 * threshold + 1 of them."""
     if not len(values):
         return False
     some = np.sort(values[: 2 * threshold + 1])
-    return 0 < int(np.count_nonzero(values != some[len(some) // 2])) < threshold
+    differing = int(np.count_nonzero(values != some[len(some) // 2]))
+    return (built or differing > 0) and differing < threshold
 
 
 def few_behind(values: Reals, threshold: int) -> bool:
@@ -126,9 +127,11 @@ def few_behind(values: Reals, threshold: int) -> bool:
     return not total**2 >= least * squares
 
 
-def made_by_few(values: Reals, rules: DisclosureRules) -> bool:
+def made_by_few(values: Reals, rules: DisclosureRules, *, built: bool = False) -> bool:
     """Whether a few rows make up the column's spread (`few_behind`), or its sum by the table's
-    rules of dominance."""
+    rules of dominance; of a column that is `built` also whether fewer than the threshold vary."""
+    if built and few_differ(values, rules.threshold, built=True):
+        return True
     return few_behind(values, rules.threshold) or is_dominated(values, rules.dominance)
 
 
@@ -151,7 +154,9 @@ def _patterns(
         absent = [name for bit, name in enumerate(missing) if cell >> bit & 1]
         present = np.array([name not in absent for name in names])
         few = len(places) < ROWS_A_COLUMN * int(present.sum()) or any(
-            made_by_few(there[name][places], rules) for name in names if name not in absent
+            made_by_few(there[name][places], rules, built=name in rows.built)
+            for name in names
+            if name not in absent
         )
         own = [numbers[at][places] for at in np.flatnonzero(present)]
         found.append(Pattern(own, present, len(places), 0 if few else len(places)))

@@ -70,7 +70,7 @@ class MomentsBy:
         for at, name in enumerate(names):
             key = (self.name, name, by, rules.threshold)
             x = usable_numbers(rows, name, rules.threshold)
-            make = partial(_own, x, group, groups, rules)
+            make = partial(_own, x, group, groups, rules, built=name in rows.built)
             own = rows.kept(key, make)
             behind.append(own.behind)
             if read.whole(arguments, "squares", 0, 1):
@@ -99,14 +99,16 @@ class _Own:
         return [self.rows, sums, self.squares + moved * (self.sums + sums)]
 
 
-def _own(x: Reals, group: npt.NDArray[np.int64], groups: int, rules: DisclosureRules) -> _Own:
+def _own(
+    x: Reals, group: npt.NDArray[np.int64], groups: int, rules: DisclosureRules, *, built: bool
+) -> _Own:
     present = (group >= 0) & ~np.isnan(x)
     place, x = group[present], x[present]
     rows = np.bincount(place, minlength=groups).astype(np.float64)
     means = np.divide(_sums(place, x, groups), rows, out=np.zeros(groups), where=rows > 0)
     moved = x - (means[0] if groups == 1 else means[place])
     sums, squares = _sums(place, moved, groups), _sums(place, moved * moved, groups)
-    return _Own(rows, means, sums, squares, _shown(x, place, groups, rules))
+    return _Own(rows, means, sums, squares, _shown(x, place, groups, rules, built=built))
 
 
 def _sums(place: npt.NDArray[np.int64], x: Reals, groups: int) -> Reals:
@@ -115,7 +117,9 @@ def _sums(place: npt.NDArray[np.int64], x: Reals, groups: int) -> Reals:
     return np.bincount(place, weights=x, minlength=groups).astype(np.float64)
 
 
-def _shown(x: Reals, place: npt.NDArray[np.int64], groups: int, rules: DisclosureRules) -> Counts:
+def _shown(
+    x: Reals, place: npt.NDArray[np.int64], groups: int, rules: DisclosureRules, *, built: bool
+) -> Counts:
     """The rows behind each group's values, int64[groups]: where a few are unlike the rest, those
     few; where a few make up their spread, none."""
     behind = np.bincount(place, minlength=groups).astype(np.int64)
@@ -124,7 +128,7 @@ def _shown(x: Reals, place: npt.NDArray[np.int64], groups: int, rules: Disclosur
         few = unlike_the_rest(part, rules.few)
         if few:
             behind[at] = few
-        elif made_by_few(part, rules):
+        elif made_by_few(part, rules, built=built):
             behind[at] = 0
     return behind
 

@@ -67,7 +67,7 @@ class PairMoments:
         first, second = np.triu_indices(len(names), 1)
         for group in range(groups):
             chosen = rows.level(by) == group if by else np.ones(rows.count, dtype=np.bool_)
-            own = _Own.of([x[chosen] for x in numbers])
+            own = _Own.of([x[chosen] for x in numbers], [name in rows.built for name in names])
             behind.append(own.behind(first, second, rules))
             values.append(own.pairs(first, second, inputs[CENTRES][group], inputs[SCALES][group]))
         return Local(np.concatenate(behind).reshape(-1, 1), np.concatenate(values))
@@ -85,9 +85,10 @@ class _Own:
     sums: Reals
     squares: Reals
     products: Reals
+    built: Sequence[bool]
 
     @staticmethod
-    def of(numbers: Sequence[Reals]) -> _Own:
+    def of(numbers: Sequence[Reals], built: Sequence[bool]) -> _Own:
         k, n = len(numbers), len(numbers[0])
         means = np.zeros(k)
         rows, sums, squares, products = (np.zeros((k, k)) for _ in range(4))
@@ -104,7 +105,7 @@ class _Own:
             sums += moved @ there.T
             squares += (moved * moved) @ there.T
             products += moved @ moved.T
-        return _Own(numbers, means, rows, sums, squares, products)
+        return _Own(numbers, means, rows, sums, squares, products, built)
 
     def pairs(self, i: Places, j: Places, centres: Reals, scales: Reals) -> Reals:
         """The values of the pairs (i, j), float64[pairs, 6]. Centres and scales move sums, never
@@ -123,14 +124,17 @@ class _Own:
         """Rows behind each pair, int64[pairs]."""
         found = self.rows[i, j].astype(np.int64)
         present = [~np.isnan(x) for x in self.numbers]
-        alone = [made_by_few(x[here], rules) for x, here in zip(self.numbers, present, strict=True)]
+        alone = [
+            made_by_few(x[here], rules, built=built)
+            for x, here, built in zip(self.numbers, present, self.built, strict=True)
+        ]
         for at, pair in enumerate(zip(i.tolist(), j.tolist(), strict=True)):
             both = present[pair[0]] & present[pair[1]]
             for name in pair:
                 if found[at] == self.rows[name, name]:
                     few = alone[name]
                 else:
-                    few = made_by_few(self.numbers[name][both], rules)
+                    few = made_by_few(self.numbers[name][both], rules, built=self.built[name])
                 if few:
                     found[at] = 0
                     break

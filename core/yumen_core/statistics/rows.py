@@ -65,6 +65,9 @@ class Rows:
     numbers: Mapping[str, Reals]
     codes: Mapping[str, Codes]
     texts: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    built: frozenset[str] = frozenset()
+    """Variables that the requester's expression makes (`sql.row_groups.is_built`): one that has one
+    value, or all but the same in few rows, is refused or held back as if it were those few."""
     _kept: dict[object, object] = field(default_factory=dict, repr=False, compare=False)
 
     def number(self, name: str) -> Reals:
@@ -100,16 +103,17 @@ class Rows:
         return self._kept[key]  # type: ignore[return-value]
 
 
-def check_groups(names: Sequence[str], counts: Sequence[int], threshold: int) -> None:
+def check_groups(names: Sequence[str], counts: Sequence[int | None], threshold: int) -> None:
     """Raise `StateError` (`too_few_rows`) where a subgroup that the statement builds inside one of
-    the variables `names` has rows, but fewer than `threshold` (ADR 5)."""
+    the variables `names` has fewer than `threshold` rows (ADR 5). None is one that is excused. No
+    rows count as few: the refusal would tell apart none and one, for any row (ADR 15)."""
     for name, count in zip(names, counts, strict=True):
-        if 0 < count < threshold:
+        if count is not None and count < threshold:
             raise StateError(
                 "too_few_rows",
-                f"expected the table's threshold of rows, or none, in each branch and term of "
-                f"`{name}`, got fewer",
-                remedy="use a condition or a column by itself, or merge branches",
+                f"expected the table's threshold of rows in each branch and term of `{name}`, and "
+                "in none of its branches, got fewer",
+                remedy="use a condition or a column by itself, merge branches, or end with ELSE",
             )
 
 

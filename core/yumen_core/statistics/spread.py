@@ -34,10 +34,10 @@ def check_spread(total: float, squares: float, rules: DisclosureRules, *, share:
         )
 
 
-def check_values(name: str, values: Reals, rules: DisclosureRules) -> None:
+def check_values(name: str, values: Reals, rules: DisclosureRules, *, built: bool = False) -> None:
     """Refuse values, float64[n], whose sum could be read as that of a few rows: fewer rows than the
     threshold, but some, differ from the one value of all others, or a few make up nearly all of the
-    spread (`moments.made_by_few`).
+    spread (`moments.made_by_few`). Of a `built` column none that differ are too few as well.
 
     Where all but fewer than `threshold` rows agree, so do most of any 2 * threshold + 1 of them.
     Raises `StateError` (`too_few_rows`).
@@ -46,10 +46,11 @@ def check_values(name: str, values: Reals, rules: DisclosureRules) -> None:
     if not len(some):
         return
     differing = int(np.count_nonzero(values != some[len(some) // 2]))
-    if 0 < differing < rules.threshold:
+    if (built or differing) and differing < rules.threshold:
+        none = "" if built else ", or none,"
         raise StateError(
             "too_few_rows",
-            f"expected the table's threshold of rows, or none, that differ in `{name}` from the "
+            f"expected the table's threshold of rows{none} that differ in `{name}` from the "
             "value of all others, got fewer",
             remedy=f"leave out `{name}`, or choose other nodes",
         )

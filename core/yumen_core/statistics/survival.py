@@ -36,7 +36,7 @@ from yumen_core.statistics.partial_likelihood import (
     strata_of,
 )
 from yumen_core.statistics.rows import Rows, Variable, check_units, usable
-from yumen_core.statistics.spread import check_peak
+from yumen_core.statistics.spread import check_peak, check_values
 
 ROWS_PER_COLUMN = 3
 MOST_BETA = 1e4
@@ -190,8 +190,11 @@ def _cox_rows(rows: Rows, model: CoxModel, rules: DisclosureRules) -> CoxRows:
                 f"`{name}` that a single row makes up half of",
                 remedy=f"take the logarithm of `{name}` if it has a long tail, or leave it out",
             )
-        for name, column_ in zip(model.design.names, x.T, strict=True):
-            if not _two_values(column_):  # which have their supports
+        for entry, column_ in zip(model.design.columns, x.T, strict=True):
+            name = entry.name
+            if any(factor.variable in rows.built for factor in entry.factors):
+                check_values(name, column_, rules, built=True)
+            elif not _two_values(column_):  # which have their supports
                 check_peak(name, column_, rules)
     codes = np.zeros(found, dtype=np.int64)
     if model.strata:

@@ -28,8 +28,6 @@ from yumen_core.sql import (
     Plan,
     RowsPlan,
     TableSchema,
-    built_groups,
-    built_groups_sql,
     local_cells,
     local_sql,
     needs_centring,
@@ -38,6 +36,7 @@ from yumen_core.sql import (
     rows_sql,
 )
 from yumen_core.sql.dominated import open_peaks, tops_sql, without_dominated
+from yumen_core.sql.row_groups import counted_groups, is_built, row_groups
 from yumen_core.sql.row_parts import row_parts
 from yumen_core.sql.row_sets import asks_rows, numbers_by_cell, part_key, row_sets_sql
 from yumen_core.sql.table_rows import domain_texts, table_columns, table_sql
@@ -220,18 +219,25 @@ class Dataset:
         """The rows that a statistic is computed over. They stay in this process.
 
         Raises as `cells`, and `StateError` (`too_few_rows`) where the statement builds a subgroup
-        with rows here, but fewer than `threshold`.
+        with fewer than `threshold` rows here, which may be none. Where the statement chooses fewer
+        rows than that, and builds a subgroup, it gets none: so many or none must look the same.
         """
         table = self._name(plan.schema)
-        groups = built_groups(plan)
+        groups = row_groups(plan) if threshold else []
+        none = ""
         with self._cursor(timeout_s) as cursor:
             if groups:
-                counted = cursor.execute(built_groups_sql(plan, table)).fetchall()[0]
-                check_groups([name for name, _ in groups], counted, threshold)
-            fetched = cursor.execute(rows_sql(plan, table)).fetchnumpy()
+                whole, counts = counted_groups(
+                    plan, groups, table, lambda sql: cursor.execute(sql).fetchall()[0]
+                )
+                none = " LIMIT 0" if whole < threshold else ""
+                if not none:
+                    check_groups([group.name for group in groups], counts, threshold)
+            fetched = cursor.execute(rows_sql(plan, table) + none).fetchnumpy()
         columns = {name: c for name, c in fetched.items() if isinstance(c, np.ndarray)}
         numbers, codes = read_rows(plan, columns)
-        return Rows(len(columns["c0"]), numbers, codes, read_texts(plan, columns))
+        built = frozenset(v.name for v in plan.variables if is_built(v.expr))
+        return Rows(len(columns["c0"]), numbers, codes, read_texts(plan, columns), built)
 
     def parquet(self, plan: RowsPlan, path: Path, *, timeout_s: float) -> int:
         """Write the rows of a training to a Parquet file for this user alone; how many they are.

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 PURPOSE = "research"
 DENIED_PURPOSE = "insurance-pricing"
-MEASURES = ("patients", "mean_chol", "sd_chol", "disease_share")
+MEASURES = ("patients", "mean_chol", "sd_chol", "mean_disease")
 
 _MEASURES_SQL = """\
 COUNT(*) AS patients,
        AVG(chol) AS mean_chol,
        STDDEV_SAMP(chol) AS sd_chol,
-       AVG(CASE WHEN num > 0 THEN 1 ELSE 0 END) AS disease_share"""
+       AVG(num) AS mean_disease"""
 
 
 @dataclass(frozen=True)

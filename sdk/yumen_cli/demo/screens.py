@@ -29,9 +29,9 @@ _MEASURE_WORDS = {
     "patients": "patients",
     "mean_chol": "mean cholesterol",
     "sd_chol": "deviation",
-    "disease_share": "share with disease",
+    "mean_disease": "mean grade of disease",
 }
-_FORMATS = {"patients": ".0f", "mean_chol": ".6f", "sd_chol": ".6f", "disease_share": ".6f"}
+_FORMATS = {"patients": ".0f", "mean_chol": ".6f", "sd_chol": ".6f", "mean_disease": ".6f"}
 
 
 class Screen:
@@ -99,7 +99,7 @@ class Screen:
             ("patients", right),
             ("mean mg/dl", right),
             ("deviation", right),
-            ("with disease", right),
+            ("disease, 0-4", right),
             ("hospitals", right),
         )
         for line in answer.comparison.lines:

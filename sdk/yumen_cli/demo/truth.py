@@ -2,10 +2,9 @@
 
 It shares no code with the federation. The rules are the tables' published ones: a cholesterol
 outside 60 to 700 was not measured; a hospital stands behind a value only where 10 rows or more do
-(10 measured for a mean; for a share, 10 patients that it counts); a value is released where three
-hospitals stand behind it, and a share only where the same hospitals stand behind its two counts.
-What a hospital lets go must not differ by fewer than 10 patients from what it let go before, group
-by group and all together: otherwise these follow by subtraction.
+(10 measured for a mean); a value is released where three hospitals stand behind it. What a hospital
+lets go must not differ by fewer than 10 patients from what it let go before, group by group and all
+together: otherwise these follow by subtraction.
 """
 
 from __future__ import annotations
@@ -72,7 +71,6 @@ def read(files: Mapping[str, Path]) -> dict[str, pd.DataFrame]:
     for name, path in files.items():
         frame = pd.read_csv(path, usecols=["age", "sex", "chol", "num"])
         frame["chol"] = frame["chol"].where(frame["chol"].between(*CHOL_BOUNDS))
-        frame["diseased"] = frame["num"] > 0
         frame["age_band"] = frame["age"].map(_age_band)
         frames[name] = frame
     return frames
@@ -144,7 +142,7 @@ def _behind(
         "patients": [],
         "mean_chol": [],
         "sd_chol": [],
-        "disease_share": [],
+        "mean_disease": [],
     }
     for name, part in parts.items():
         if len(part) < THRESHOLD:
@@ -155,16 +153,12 @@ def _behind(
             continue
         behind["patients"].append(name)
         measured = int(part["chol"].count())
-        diseased = int(part["diseased"].sum())
         if measured >= THRESHOLD:
             behind["mean_chol"].append(name)
             behind["sd_chol"].append(name)
         else:
             held.append(HeldCell(name, group, "mean_chol", f"{measured} with cholesterol measured"))
-        if diseased >= THRESHOLD:
-            behind["disease_share"].append(name)
-        else:
-            held.append(HeldCell(name, group, "disease_share", f"{diseased} with disease"))
+        behind["mean_disease"].append(name)  # graded in every patient
     return behind
 
 
@@ -177,7 +171,7 @@ def _measure(measure: str, pooled: pd.DataFrame) -> float:
         case "sd_chol":
             return float(pooled["chol"].std(ddof=1))
         case _:
-            return float(pooled["diseased"].mean())
+            return float(pooled["num"].mean())
 
 
 def _why_held(measure: str, behind: Mapping[str, list[str]]) -> str:
@@ -186,8 +180,6 @@ def _why_held(measure: str, behind: Mapping[str, list[str]]) -> str:
     if len(names) < MIN_NODES:
         verb = "stands" if len(names) < 2 else "stand"
         return f"only {', '.join(names) or 'no hospital'} {verb} behind it, {MIN_NODES} must"
-    if measure == "disease_share" and names != behind["patients"]:
-        return "other hospitals stand behind the diseased than behind all patients"
     return ""
 
 

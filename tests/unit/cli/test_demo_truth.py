@@ -25,9 +25,9 @@ def frames() -> dict[str, pd.DataFrame]:
 def test_by_sex(frames: dict[str, pd.DataFrame]) -> None:
     found = truth.compute(BY_SEX, frames)
     female, male = found.groups["Female"], found.groups["Male"]
-    # Long Beach's 6 women stay there; 188 = 97 + 81 + 10, of whom 25 + 12 + 10 have disease.
+    # Long Beach's 6 women stay there; 188 = 97 + 81 + 10.
     assert female["patients"] == Value(188.0, 3)
-    assert female["disease_share"] == Value(47 / 188, 3)
+    assert female["mean_disease"] == Value((52 + 12 + 15) / 188, 3)
     assert female["mean_chol"] == Value(None, 0)
     assert female["sd_chol"] == Value(None, 0)
     assert male["patients"] == Value(726.0, 4)
@@ -50,19 +50,14 @@ def test_by_age_band(frames: dict[str, pd.DataFrame]) -> None:
         "50-59": 375.0,
         "60+": 253.0,
     }
-    # Hungary has 11 patients of 60 or more and 6 of them diseased: a share over the other three
-    # would be of another set of hospitals than the patients beside it.
-    assert found.groups["60+"]["patients"].nodes == 4
-    assert found.groups["60+"]["disease_share"] == Value(None, 0)
-    assert [cell.reason for cell in found.held_values] == [
-        "other hospitals stand behind the diseased than behind all patients"
-    ]
-    assert found.groups["<50"]["disease_share"] == Value((26 + 52 + 10 + 23) / 292, 4)
+    assert {row["mean_disease"].nodes for row in found.groups.values()} == {4}
+    assert found.held_values == ()
+    assert found.groups["<50"]["mean_disease"].value == pytest.approx((48 + 52 + 40 + 16) / 292)
 
 
 def test_a_group_with_two_hospitals_has_no_row() -> None:
     frame = pd.DataFrame(
-        {"sex": ["F"] * 12, "chol": [200.0] * 12, "diseased": [True] * 12, "age_band": ["60+"] * 12}
+        {"sex": ["F"] * 12, "chol": [200.0] * 12, "num": [1] * 12, "age_band": ["60+"] * 12}
     )
     found = truth.compute(Question("by sex", "sex", ""), {"a": frame, "b": frame})
     assert found.groups == {}
@@ -101,8 +96,8 @@ def test_the_truth_equals_itself(frames: dict[str, pd.DataFrame]) -> None:
         ("patients", Value(189.0, 3), "patients of Female: expected 189.0, got 188.0"),
         ("mean_chol", Value(250.0, 3), "mean_chol of Female: expected 250.0, got None"),
         ("mean_chol", Value(None, 2), "mean_chol of Female: expected 2 nodes, got 0"),
-        ("disease_share", Value(None, 0), "disease_share of Female: expected None, got 0.25"),
-        ("disease_share", Value(0.25 * (1 + 3e-9), 3), "disease_share of Female: expected 0.25"),
+        ("mean_disease", Value(None, 0), "mean_disease of Female: expected None, got"),
+        ("mean_disease", Value(79 / 188 * (1 + 3e-9), 3), "mean_disease of Female: expected 0.42"),
     ],
 )
 def test_any_difference_is_a_fault(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from builders.tables import declared
-from yumen_core.disclosure import DisclosureRules
 from yumen_core.errors import CallError
 from yumen_core.sql import LocalCells, Plan, parse
-from yumen_core.sql.rounded_cells import rounded_cells
+from yumen_core.sql.rounded_cells import grain, rounded_cells
 from yumen_core.statistics.kinds import Local
-from yumen_core.statistics.layout import Layout, count, real
 from yumen_core.statistics.registry import KINDS
 from yumen_core.statistics.rounded_counts import can_round, rounded_counts
 from yumen_node.datasets import Dataset, load_declaration
@@ -42,7 +41,7 @@ def cells_of(dataset: Dataset, sql: str) -> tuple[Plan, LocalCells]:
     return plan, dataset.cells(plan, timeout_s=20)
 
 
-def test_every_count_is_a_multiple_and_every_mean_stays(dataset: Dataset) -> None:
+def test_every_count_is_a_multiple_and_means_stay_near(dataset: Dataset) -> None:
     plan, cells = cells_of(
         dataset,
         "SELECT sex, COUNT(*), COUNT(pay), SUM(ill), AVG(pay), STDDEV_SAMP(pay), SUM(age), "
@@ -68,29 +67,66 @@ def test_every_count_is_a_multiple_and_every_mean_stays(dataset: Dataset) -> Non
     assert (women, men, all_) == (120, 60, 170)  # each by itself: no difference is exact
 
 
-def test_a_cell_that_rounds_to_no_row_tells_nothing(dataset: Dataset) -> None:
+def test_a_cell_that_rounds_to_no_row_is_thin(dataset: Dataset) -> None:
+    """It must not be one of three nodes behind what is the other two's."""
     plan, cells = cells_of(dataset, "SELECT COUNT(*), SUM(pay) FROM t WHERE age < 30")
-    assert 0 < cells.values[0][0] < 500
-    assert rounded_cells(plan, cells, 1000).values == [[0] * len(plan.layout.values)]
+    assert 10 < cells.values[0][0] < 500
+    told = rounded_cells(plan, cells, 1000)
+    assert told.values == [[0] * len(plan.layout.values)]
+    assert told.supports.max() == 1
+    few = Local(np.array([[12], [30], [0]]), np.array([[12.0], [30.0], [0.0]]))
+    round_ = rounded_counts(KINDS["counts_by"], few, 40)
+    assert round_.supports.tolist() == [[1], [30], [0]]
+    assert round_.values.tolist() == [[0.0], [40.0], [0.0]]
+    assert rounded_counts(KINDS["counts_by"], few, 1) is few
+    assert rounded_counts(KINDS["keys"], few, 40) is few  # its values are no counts
 
 
-def test_a_round_tells_counts_in_steps(dataset: Dataset) -> None:
-    layout = Layout(3, ("rows", "group"), (count(), real(), count(1), real(1)))
-    values = np.array([[13, 26.0, 7, 3.5], [12, -6.0, 0, 0.0], [0, 0.0, 0, 0.0]])
-    local = Local(np.array([[13, 7], [12, 0], [0, 0]]), values)
-    told = rounded_counts(KINDS["moments_by"], layout, local, 5).values
-    assert told.tolist() == [[15, 30.0, 5, 2.5], [10, -5.0, 0, 0.0], [0, 0.0, 0, 0.0]]
-    assert rounded_counts(KINDS["moments_by"], layout, local, 1) is local
-    assert rounded_counts(KINDS["keys"], layout, local, 5) is local  # its values are no counts
-    uncounted = Layout(1, ("rows",), (real(),))
-    alone = Local(np.array([[12]]), np.array([[24.0]]))
-    assert rounded_counts(KINDS["moments"], uncounted, alone, 5).values.tolist() == [[20.0]]
+GRAINS = [
+    ("SUM(age)", 1),
+    ("SUM(age * 1000000000)", 10**9),
+    ("SUM(age * 1000000000 + ill)", 120 * 10**9 + 1),
+    ("SUM(CASE WHEN age > 50 THEN age * 7 ELSE 3 END)", 120 * 7),
+    ("SUM(age * age)", 120),
+]
 
 
-def test_rounds_of_models_and_quantiles_cannot_be_rounded() -> None:
-    able = {name for name, kind in KINDS.items() if can_round(kind)}
-    assert able == {"bins", "counts_by", "keys", "moments", "moments_by", "pair_moments"}
-    assert DisclosureRules().threshold == 10  # rounding comes beside the threshold, not for it
+@pytest.mark.parametrize(("asked", "size"), GRAINS, ids=[asked for asked, _ in GRAINS])
+def test_a_sum_is_told_in_steps_of_its_bounds(dataset: Dataset, asked: str, size: int) -> None:
+    """The second told the counts of three nodes of 23, 31 and 41 rows by itself."""
+    plan, cells = cells_of(dataset, f"SELECT {asked} AS s, COUNT(*) AS n FROM t")
+    at = next(i for i, value in enumerate(plan.layout.values) if value.argument is not None)
+    assert grain(plan, plan.layout.values[at]) == size
+    assert rounded_cells(plan, cells, 10).values[0][at] % size == 0
+
+
+def exact_counts(total: int, factor: int) -> set[int]:
+    """The counts near 25, of whole numbers from 20 to 80, whose sum scaled to 25 is `total`."""
+    return {
+        n
+        for n in range(23, 28)
+        for s in range(20 * n, 80 * n + 1)
+        if abs(Fraction(s * factor * 25, n) - total) <= factor / 2
+    }
+
+
+@pytest.mark.parametrize("factor", [1, 10**9])
+def test_a_factor_does_not_tell_the_count(tmp_path: Path, factor: int) -> None:
+    rows = [{**row, "age": 20 + (7 * at) % 61} for at, row in enumerate(ROWS[:23])]
+    held = Dataset.open(load_declaration(declared(tmp_path, "t", rows, COLUMNS)))
+    plan = parse(f"SELECT SUM(age * {factor}) AS s FROM t", {"t": held.schema})
+    cells = held.cells(plan, timeout_s=20)
+    (told,) = rounded_cells(plan, cells, 5).values[0]
+    assert len(exact_counts(told, factor)) == 5
+    held.close()
+
+
+def test_only_tables_of_counts_can_be_rounded() -> None:
+    assert {name for name, kind in KINDS.items() if can_round(kind)} == {
+        "bins",
+        "counts_by",
+        "keys",
+    }
 
 
 @pytest.mark.parametrize(

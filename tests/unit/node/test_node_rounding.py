@@ -39,6 +39,7 @@ def test_each_node_rounds_what_it_sends(wards: Wards) -> None:
     ]
     (whole,) = wards.ask("SELECT COUNT(*) AS n, SUM(age) AS total FROM heart")
     assert whole["n"] == 55 + 65 + 55
+    assert whole["total"] == round(2390 * 55 / 54) + 2770 * 1 + round(2580 * 55 / 54)
     assert whole["total"] != 23 * 50 + 31 * 40 + 17 * 50 + 48 * 40 + 42 * 50 + 12 * 40
 
 
@@ -61,13 +62,15 @@ def test_what_needs_exact_counts_is_refused(wards: Wards) -> None:
     assert denial.reason_code == "exact_counts"
     assert denial.message == (
         "expected a job whose counts can be told in multiples of 5, as the tables demand, "
-        "got rounds of `tree`, which needs exact numbers of rows"
+        "got rounds of `tree`, which needs or tells exact numbers of rows"
     )
     assert denial.remedy.startswith("ask in SQL")
     private = replace(spec, privacy=Privacy(1000, "1e-6"))
     assert rounding_denials(private, asked, node="n") == ()
     moments = question(wards, "moments", variables=["age"], missing=[], products=0)
-    assert rounding_denials(spec, moments, node="n") == ()
+    assert rounding_denials(spec, moments, node="n")
+    bins = question(wards, "bins", variable="age", by="", groups=1, edges=["0", "50", "120"])
+    assert rounding_denials(spec, bins, node="n") == ()
     training = replace(moments, rounds=())
     (denial,) = rounding_denials(spec, training, node="n")
-    assert "got a training, which needs exact numbers of rows" in denial.message
+    assert "got a training, which needs or tells exact numbers of rows" in denial.message

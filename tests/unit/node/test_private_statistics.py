@@ -106,7 +106,7 @@ def test_the_same_without_noise_is_refused(make: Any) -> None:
     wards = make(NEIGHBOURS["a row changed"])
     plain = Statistic("describe", SQL, (COUNTS,))
     running = Running(wards.sites, job(wards, None, plain))
-    with pytest.raises(StateError, match="in each branch and term of `old`"):
+    with pytest.raises(StateError, match="expected enough rows at every node behind each branch"):
         running.share(wards.sites[0])
 
 

@@ -10,11 +10,11 @@ from yumen_core.errors import CallError, StateError
 from yumen_core.sql import (
     RowsPlan,
     built_groups,
-    built_groups_sql,
     parse_rows,
     read_rows,
     rows_sql,
 )
+from yumen_core.sql.row_groups import counted_groups, groups_sql, row_groups
 from yumen_core.statistics.rows import check_groups
 
 
@@ -32,7 +32,8 @@ def groups(sql: str, rows: list[Row]) -> dict[str, list[int]]:
     asked = plan(sql)
     with duckdb.connect() as database:
         held_table(database, "held", PEOPLE, rows)
-        counted = database.execute(built_groups_sql(asked, "held")).fetchall()[0]
+        parts = [part for _, part in built_groups(asked)]
+        _, *counted = database.execute(groups_sql(asked, parts, "held")).fetchall()[0]
     found: dict[str, list[int]] = {}
     for (name, _), count in zip(built_groups(asked), counted, strict=True):
         found.setdefault(name, []).append(count)
@@ -143,13 +144,43 @@ def test_the_subgroups_inside_a_variable_are_counted(
 
 
 def test_a_subgroup_with_few_rows_refuses_the_run() -> None:
-    check_groups(["x", "y"], [0, 10], 10)
-    with pytest.raises(StateError) as caught:
-        check_groups(["x", "y"], [10, 9], 10)
+    check_groups(["x", "y"], [None, 10], 10)
+    for few in (0, 1, 9):
+        with pytest.raises(StateError) as caught:
+            check_groups(["x", "y"], [10, few], 10)
     assert caught.value.code == "too_few_rows"
     assert caught.value.message == (
-        "expected the table's threshold of rows, or none, in each branch and term of `y`, got fewer"
+        "expected the table's threshold of rows in each branch and term of `y`, and in none of its "
+        "branches, got fewer"
     )
+
+
+@pytest.mark.parametrize(
+    ("expression", "counts"),
+    [
+        ("CASE WHEN age = 37 THEN 1 ELSE cost END", [1, 1, 20]),
+        ("CASE WHEN age = 37 THEN 1 ELSE 0 END", [1, 20]),
+        ("CASE WHEN age = 99 THEN 'x' ELSE 'y' END", [0, 21]),
+        ("CASE WHEN age = 37 THEN 1 WHEN age > 37 THEN 2 END", [0, 0, 1, 20, 21]),
+        ("age > 40", [20, 1]),
+        ("chol IS NULL", []),
+        ("CASE WHEN bmi IS NULL THEN 1 ELSE bmi END", []),
+        ("CASE WHEN bmi IS NULL THEN age * 1.5 ELSE bmi END", [21, 21, None]),
+        ("CASE WHEN sex = 'male' THEN 1 WHEN sex = 'female' THEN 2 END", [None, 21, 21, None]),
+    ],
+)
+def test_an_empty_group_counts_unless_nobody_chose_it(
+    expression: str, counts: list[int | None]
+) -> None:
+    asked = plan(f"SELECT {expression} AS x FROM people")
+    rows = [person(age=37, chol=200), *(person(age=50 + at, chol=230) for at in range(20))]
+    with duckdb.connect() as database:
+        held_table(database, "held", PEOPLE, rows)
+        whole, found = counted_groups(
+            asked, row_groups(asked), "held", lambda sql: database.execute(sql).fetchall()[0]
+        )
+    assert whole == 21
+    assert sorted(map(str, found)) == sorted(map(str, counts))
 
 
 def test_the_rows_that_a_case_leaves_out_are_a_subgroup() -> None:

@@ -20,7 +20,7 @@ from yumen.statistics.proportions import proportion, proportions
 from yumen.statistics.source import Provenance
 from yumen.statistics.table import Table
 from yumen_core.disclosure import DisclosureRules
-from yumen_core.errors import CallError
+from yumen_core.errors import CallError, PeerError
 from yumen_core.statistics.counts_by import CountsBy
 from yumen_core.statistics.rows import Rows, Variable
 
@@ -221,13 +221,14 @@ def test_levels_without_rows_are_left_out_and_named() -> None:
 def test_a_rare_outcome_is_refused() -> None:
     frame = frame_of(5)
     table = table_of(frame, 5, threshold=10)
-    with pytest.raises(CallError) as raised:
-        proportion(table, "age = 33")
-    assert raised.value.code == "too_few_rows"
-    assert raised.value.message == (
-        "expected no or not too few rows with and without `age = 33` at every node, and the "
-        "table's threshold at enough nodes, got fewer"
-    )
+    for outcome in ("age = 33", "age = 119"):  # a few rows, and none
+        with pytest.raises(PeerError) as raised:
+            proportion(table, outcome)
+        assert raised.value.code == "too_few_rows"
+        assert raised.value.message == (
+            f"expected the table's threshold of rows in each branch and term of `{outcome}`, and "
+            "in none of its branches, got fewer"
+        )
 
 
 @pytest.mark.parametrize(
