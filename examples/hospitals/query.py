@@ -13,11 +13,11 @@ SQL = """
 SELECT cp AS chest_pain,
        COUNT(*) AS patients,
        AVG(thalch) AS mean_heart_rate,
-       AVG(CASE WHEN num > 0 THEN 1 ELSE 0 END) AS disease_share
+       AVG(num) AS mean_disease
 FROM heart
 GROUP BY cp
 HAVING COUNT(*) >= 40
-ORDER BY disease_share DESC
+ORDER BY mean_disease DESC
 """
 
 

@@ -47,14 +47,9 @@ class Refusals:
         Raises `StateError` (`state`) for a damaged file."""
         make_private_directory(directory)
         self._node, self._clock, self._most = node, clock, most
-        self._db = sqlite3.connect(directory / FILE, isolation_level=None)
         try:
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
-            self._db.execute("SELECT max(at_ms) FROM refusals").fetchone()
+            self._db = _opened(directory / FILE)
         except sqlite3.DatabaseError as error:
-            self._db.close()
             raise StateError(
                 "state",
                 f"expected the count of refusals in `{FILE}`, got a file that cannot be read: "
@@ -120,8 +115,23 @@ def told(error: StateError) -> StateError:
         "too_few_rows",
         "expected enough rows at every node behind each branch, term, level and column of the "
         "statement, none of them made up by a few, got too few at one node or more",
-        remedy="see `What is refused` in docs/statistics.md",
+        remedy="see `When it says no` in docs/statistics.md",
     )
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_SCHEMA)
+        for (found,) in database.execute("PRAGMA quick_check").fetchall():
+            if found != "ok":
+                raise sqlite3.DatabaseError("the file is damaged")
+    except sqlite3.DatabaseError:
+        database.close()
+        raise
+    return database
 
 
 def _tables(spec: JobSpec, asked: Question) -> list[str]:

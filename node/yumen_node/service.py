@@ -210,6 +210,7 @@ class Node:
             log,
             state=config.state,
             evidence=config.log / "evidence",
+            interval_ms=min(1000, int(config.cosign_interval_s * 500)),
         )
         publication = Publication(
             membership,

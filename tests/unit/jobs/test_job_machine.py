@@ -251,6 +251,14 @@ SCENARIOS: list[tuple[str, list, State, str, list[Effect], int]] = [
         3,
     ),
     (
+        "the rows of a node refuse, and nobody hears whose",
+        [*RUNNING, NodeFailed("c", "expected enough rows", "too_few_rows")],
+        State.FAILED,
+        "expected enough rows",
+        [ASK, ALL, Finish()],
+        3,
+    ),
+    (
         "a node cannot even decide, three are enough",
         [Admitted(), NodeFailed("d", "expected fewer open jobs"), *accepted("a", "b", "c")],
         State.RUNNING,
@@ -406,3 +414,10 @@ def test_refused_for_want_of_budget_alone() -> None:
             job, _ = advance(job, NodeAccepted(node), now_ms=0, limits=LIMITS)
         assert job.state is state
         assert "no budget (at a)" in job.reason
+
+
+def test_no_step_tells_whose_rows_refused() -> None:
+    refusal = NodeFailed("c", "expected enough rows", "data_values")
+    job, _ = play([*RUNNING, RoundDone("a", Round.SUPPORT), refusal], min_nodes=3)
+    assert job.code == "data_values"
+    assert set(job.steps.values()) == {Step.ACCEPTED}

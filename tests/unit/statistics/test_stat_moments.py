@@ -13,8 +13,9 @@ from yumen_core.statistics import moments as moments_module
 from yumen_core.statistics.clusters import Clusters
 from yumen_core.statistics.kinds import Inputs, Local
 from yumen_core.statistics.layout import to_integers
-from yumen_core.statistics.moments import Moments, few_behind
+from yumen_core.statistics.moments import Moments, few_behind, few_differ, made_by_few
 from yumen_core.statistics.rows import Rows, Variable
+from yumen_core.statistics.spread import check_values
 
 RULES = DisclosureRules(threshold=10)
 VARIABLES = {
@@ -258,3 +259,16 @@ def test_arguments_that_do_not_fit_are_refused(
         kind.layout(arguments, VARIABLES)
     assert caught.value.code == "statistic"
     assert message in caught.value.message
+
+
+@pytest.mark.parametrize("differing", [0, 1, 9, 10])
+def test_a_built_column_of_one_value_is_as_one_of_few_others(differing: int) -> None:
+    values = np.array([float(at) for at in range(1, differing + 1)] + [0.0] * 40)
+    rules = DisclosureRules(threshold=10, min_nodes=3)
+    assert few_differ(values, 10, built=True) is (differing < 10)
+    assert few_differ(values, 10) is (0 < differing < 10)
+    assert made_by_few(values, rules, built=True) or differing == 10
+    assert not made_by_few(np.zeros(40), rules)
+    if differing < 10:
+        with pytest.raises(StateError, match="threshold of rows that differ in `d` from"):
+            check_values("d", values, rules, built=True)
