@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol, TypeVar
 
 from yumen_core.errors import CallError, PeerError
+
+MAX_CHARS = 1 << 16
+MAX_DEPTH = 32
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A text, of which brackets are no part, or a bracket."""
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 
@@ -73,6 +79,28 @@ def read(
     if not same:
         raise wrong(f"expected {noun} in canonical JSON, got another spelling")
     return built
+
+
+def parse(
+    text: str,
+    *,
+    max_chars: int = MAX_CHARS,
+    max_depth: int = MAX_DEPTH,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """What a text from outside spells as JSON, with a limit on its length and its nesting.
+
+    `pairs`, where given, makes each object. Raises `ValueError` beyond a limit and for any
+    text that is no JSON.
+    """
+    if len(text) > max_chars:
+        raise ValueError(f"expected JSON of at most {max_chars} characters, got {len(text)}")
+    depth = 0
+    for mark in _MARKS.findall(text):
+        depth += 1 if mark in "[{" else -1 if mark in "]}" else 0
+        if depth > max_depth:
+            raise ValueError(f"expected JSON nested at most {max_depth} deep, got more")
+    return json.loads(text, object_pairs_hook=pairs)
 
 
 def _refuse_floats(value: object) -> None:

@@ -26,13 +26,19 @@ from yumen_core.jobs.coordinator_descriptor import open_coordinator_descriptor
 from yumen_core.log import Act, TileLog
 from yumen_core.log.cosign import WitnessSigner
 from yumen_core.log.note import split_note
-from yumen_core.log.witness import FORK, Seen, Stale, judge
+from yumen_core.log.witness import FORK, ChangedKey, OldCheckpoint, Seen, Stale, TwoRoots, judge
 from yumen_core.rpc.v1 import link_pb2
 
 _LOG = logging.getLogger(__name__)
 MAX_OWNERS = 4096
-MAX_EVIDENCE = 100
-MAX_LOGGED = 1000
+# What one log's owner, or whoever sends in its name, can make a witness write, of each kind of
+# refusal apart: what is sent of one kind or of one log takes no room from another.
+MAX_TWO_ROOTS = 4
+MAX_LOGGED = 8
+MAX_OTHER = 100
+SUMMARY_MS = 3_600_000
+_ROOTS, _FORK, _OLD, _KEY, _OTHER = "two_roots", "fork", "old", "key", "other"
+_UNKNOWN = ""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen (
     owner TEXT PRIMARY KEY,
@@ -40,6 +46,12 @@ CREATE TABLE IF NOT EXISTS seen (
     size INTEGER NOT NULL,
     root BLOB NOT NULL,
     note BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS refused (
+    owner TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (owner, kind, digest)
 ) STRICT;
 """
 
@@ -71,22 +83,32 @@ class Witness:
         *,
         state: Path,
         evidence: Path,
+        interval_ms: int = 0,
     ) -> None:
         """`state` is the node's state folder; two checkpoints that contradict each other are kept
-        in the folder `evidence`."""
+        in the folder `evidence`. A log is cosigned at most once in `interval_ms`."""
         make_private_directory(state)
         self._membership = membership
         self._signer = signer
         self._log = log
         self._evidence = evidence
-        self._logged: set[tuple[str, bytes]] = set()
+        self._interval_ms = interval_ms
+        self._cosigned_ms: dict[str, int] = {}
+        self._dropped = 0
+        self._dropped_since_ms = 0
         self._db = sqlite3.connect(state / "witness.sqlite", isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
-        self._db.close()
+        """Before the node's log is closed, in which what was dropped is summed up."""
+        try:
+            self._sum_up(now=True)
+        except (StateError, OSError) as error:
+            _LOG.error("%s refusals of witnessing are in no log: %s", self._dropped, error)
+        finally:
+            self._db.close()
 
     def answer(self, request: link_pb2.CosignRequest) -> link_pb2.Cosigned:
         """Cosign, say from where the proof has to start, or refuse; a refusal is logged once.
@@ -94,6 +116,7 @@ class Witness:
         Whatever comes, there is an answer: who asks cannot end this node's connection.
         """
         try:
+            self._sum_up()
             try:
                 return self._cosign(request)
             except PeerError as error:
@@ -129,12 +152,17 @@ class Witness:
         if isinstance(found, Stale):
             answer.size = found.size
             return answer
+        now_ms = self._membership.clock.now_ms()
+        before_ms = self._cosigned_ms.get(request.owner)
+        if before_ms is not None and 0 <= now_ms - before_ms < self._interval_ms:
+            answer.refusal = f"expected one request in {self._interval_ms} ms, got another"
+            return answer
         if seen is None:
             self._first_sight(request.owner)
         self._keep(request.owner, Seen(log_key, found.size, found.root, request.checkpoint))  # 4
         text, _ = split_note(request.checkpoint)
-        now_s = self._membership.clock.now_ms() // 1000
-        answer.size, answer.line = found.size, self._signer.cosign(text, now_s).line  # 5
+        answer.size, answer.line = found.size, self._signer.cosign(text, now_ms // 1000).line  # 5
+        self._cosigned_ms[request.owner] = now_ms
         return answer
 
     def _owner(self, request: link_pb2.CosignRequest) -> tuple[str, str]:
@@ -176,14 +204,20 @@ class Witness:
         )
 
     def _refuse(self, request: link_pb2.CosignRequest, error: PeerError) -> None:
-        """Log it, with the evidence of a fork; what is sent over and over fills no log."""
+        """Log it, with the evidence of a fork. What is sent over and over fills no log.
+
+        1. A request whose owner is not proven counts for nobody. 2. Each kind of each log has its
+        own limit, kept over restarts. 3. What is beyond is counted, for one entry that sums it up.
+        4. It counts as told once it is: a crash before that tells it twice, never not at all.
+        """
         digest = hashlib.sha256(request.checkpoint).digest()
-        if (request.owner, digest) in self._logged or len(self._logged) >= MAX_LOGGED:
-            return
-        self._logged.add((request.owner, digest))
-        _LOG.error("no cosignature for the log of %s: %s", request.owner, error)
-        digests = {"checkpoint": digest}
         seen = self._seen(request.owner)
+        kind = _kind(error)
+        owner = _UNKNOWN if kind == _OTHER or seen is None else request.owner  # 1
+        if not self._untold(owner, kind, digest):  # 2, 3
+            return
+        _LOG.error("no cosignature for the log of %s: %s", request.owner[:400], error)
+        digests = {"checkpoint": digest}
         if error.code == FORK and seen is not None:
             digests["cosigned"] = hashlib.sha256(seen.note).digest()
             self._keep_evidence(seen.note, request.checkpoint)
@@ -193,11 +227,56 @@ class Witness:
             digests=digests,
             detail={"what": "refusal", "code": error.code, "message": error.message},
         )
+        self._db.execute("INSERT INTO refused VALUES (?, ?, ?)", (owner, kind, digest))  # 4
+
+    def _untold(self, owner: str, kind: str, digest: bytes) -> bool:
+        """Whether this refusal is new and within its limit; beyond it, it is counted."""
+        known = {
+            bytes(row[0])
+            for row in self._db.execute(
+                "SELECT digest FROM refused WHERE owner = ? AND kind = ?", (owner, kind)
+            )
+        }
+        if digest in known:
+            return False
+        if len(known) >= _limit(kind):
+            if not self._dropped:
+                self._dropped_since_ms = self._membership.clock.now_ms()
+            self._dropped += 1
+            return False
+        return True
+
+    def _sum_up(self, *, now: bool = False) -> None:
+        """One entry for all that was refused and not told, an hour after the first of them."""
+        age_ms = self._membership.clock.now_ms() - self._dropped_since_ms
+        if not self._dropped or (age_ms < SUMMARY_MS and not now):
+            return
+        self._log.record(
+            Act.WITNESS,
+            subject={"witness": self._membership.identity.uri},
+            detail={"what": "refusals_dropped", "count": self._dropped},
+        )
+        self._dropped = 0
 
     def _keep_evidence(self, *notes: bytes) -> None:
         """Both checkpoints, as their owner signed them, each under its digest."""
         self._evidence.mkdir(parents=True, exist_ok=True)
         for note in notes:
             file = self._evidence / f"{hashlib.sha256(note).hexdigest()}.checkpoint"
-            if not file.exists() and len(list(self._evidence.iterdir())) < MAX_EVIDENCE:
+            if not file.exists():
                 replace_file(file, note)
+
+
+def _kind(error: PeerError) -> str:
+    """What a refusal counts as: an old checkpoint or a bad note never counts as a fork."""
+    if isinstance(error, TwoRoots):
+        return _ROOTS
+    if isinstance(error, OldCheckpoint):
+        return _OLD
+    if isinstance(error, ChangedKey):
+        return _KEY
+    return _FORK if error.code == FORK else _OTHER
+
+
+def _limit(kind: str) -> int:
+    return {_ROOTS: MAX_TWO_ROOTS, _OTHER: MAX_OTHER}.get(kind, MAX_LOGGED)

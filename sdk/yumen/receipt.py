@@ -23,6 +23,8 @@ from yumen.statistics.released import Released
 from yumen.training.result import TrainingResult
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from yumen.coordinator import CoordinatorClient
 
 Answer = Result | Released | TrainingResult
@@ -69,8 +71,10 @@ def job_ids(result: Answer) -> tuple[str, ...]:
 def result_digest(result: Answer) -> ResultDigest:
     """The SHA-256 by which a receipt names a result, the same wherever it is computed.
 
-    A query's (`table`): canonical JSON of `columns`, and `rows` of texts: numbers with all their
-    digits, times in ISO 8601. A statistic's (`shown`): of the texts of the tables that it prints. A
+    A query's (`table+nodes`): canonical JSON of `columns`, of `rows` of texts (numbers with all
+    their digits, times in ISO 8601) and of `nodes`, the number of nodes behind each value of each
+    row, null where they are not told. A statistic's (`shown+values`): of the texts of the `tables`
+    that it prints, and of the `values` of its frame with all their digits. A
     training's (`arrays`): of each array's name, type, shape, and SHA-256 of its bytes in order.
     """
     form: dict[str, Json]
@@ -79,21 +83,54 @@ def result_digest(result: Answer) -> ResultDigest:
             table = result.to_arrow()
             columns = [column.to_pylist() for column in table.columns]
             rows = [[_text(value) for value in row] for row in zip(*columns, strict=True)]
-            form = {"columns": list(table.column_names), "rows": rows}
-            return ResultDigest("query", "table", canonical.digest(form).hex())
+            form = {
+                "columns": list(table.column_names),
+                "rows": rows,
+                "nodes": _nodes_of(result),
+            }
+            return ResultDigest("query", "table+nodes", canonical.digest(form).hex())
         case Released():
             shown: Sequence[Json] = [
                 {"headers": list(grid.headers), "rows": [list(row) for row in grid.rows]}
                 for grid in result.grids()
             ]
-            form = {"tables": shown}
-            return ResultDigest("statistic", "shown", canonical.digest(form).hex())
+            form = {"tables": shown, "values": _values(result.to_pandas())}
+            return ResultDigest("statistic", "shown+values", canonical.digest(form).hex())
         case TrainingResult():
             form = {
                 name: [values.dtype.newbyteorder("<").str, list(values.shape), _digest(values)]
                 for name, values in result.arrays.items()
             }
             return ResultDigest("training", "arrays", canonical.digest(form).hex())
+
+
+def _nodes_of(result: Result) -> Json:
+    """Row by row, the nodes behind each value; null where the answer does not tell."""
+    if result.measure_nodes is None:
+        return None
+    columns = [column.to_pylist() for column in result.measure_nodes.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _values(frame: pd.DataFrame) -> Json:
+    """A statistic's frame: `columns`, and `rows` of which the first cell is the row's name."""
+    rows = [
+        [_number(name), *(_number(value) for value in row)]
+        for name, row in zip(frame.index, frame.itertuples(index=False, name=None), strict=True)
+    ]
+    return {"columns": [_number(name) for name in frame.columns], "rows": rows}
+
+
+def _number(value: object) -> Json:
+    """A cell of a frame, with all its digits; of several parts, each."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, tuple | list | np.ndarray):
+        return [_number(part) for part in value]
+    try:
+        return _text(value)
+    except CallError:
+        return str(value)
 
 
 def _digest(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str:

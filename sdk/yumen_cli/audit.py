@@ -114,6 +114,15 @@ def verify(
         list[str] | None,
         option("--witness", "FILE|TEXT", "A witness's verifier key; may be given several times."),
     ] = None,
+    max_unwitnessed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="How many entries may come after those that the witnesses have signed.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recompute a log; check it against older checkpoints, other views and its witnesses.
@@ -132,9 +141,12 @@ def verify(
             f"expected the keys of {cosigned} witnesses or more, got {len(keys)}",
             remedy="give the key of each with --witness",
         )
+    if max_unwitnessed is not None and not keys:
+        raise CallError("argument", "expected --witness with --max-unwitnessed, got none")
     found = open_audited(
         directory,
         log_report.read_key(key),
+        max_unwitnessed=max_unwitnessed,
         since=_note(since),
         other=_note(other),
         cosigned=cosigned,
@@ -145,12 +157,14 @@ def verify(
         "since": found.report.since_size,
         "cosigned_entries": found.cosigned_size,
         "cosigned_by": sorted(found.cosigned),
+        "unwitnessed": found.unwitnessed if found.cosigned else None,
     }
     if as_json:
         emit(document)
         return
     if not found.cosigned:
         document["cosigned_entries"], document["cosigned_by"] = "-", "not asked (--witness)"
+        document["unwitnessed"] = "-"
     else:
         document["cosigned_by"] = ", ".join(
             f"{name} at {utc(second * 1000)}" for name, second in sorted(found.cosigned.items())
@@ -212,7 +226,7 @@ def export(
     log = _open(directory, key)
     leave_for(directory, act="export_log")
     if form is Format.JSON:
-        found = lines.json_lines(log.raw())
+        found = lines.json_lines(log.entries())
     elif form is Format.CSV:
         found = lines.csv_lines(log.entries())
     else:

@@ -20,7 +20,8 @@ def verify(directory: LogFolder, key: LogKey = None, as_json: AsJson = False) ->
     from yumen_core.log import verify_directory
 
     log_report.check_is_log(directory)
-    document = log_report.document(directory, verify_directory(directory, log_report.read_key(key)))
+    found = verify_directory(directory, log_report.read_key(key), canonical=True)
+    document = log_report.document(directory, found)
     if as_json:
         emit(document)
     else:

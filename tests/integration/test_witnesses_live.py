@@ -114,6 +114,7 @@ def test_what_an_operator_looks_at_is_in_the_log(live: Live, li: Asker) -> None:
 
 def test_a_log_restored_from_a_backup_is_noticed(live: Live, li: Asker, tmp_path: Path) -> None:
     """With its guard: nothing at the node itself tells that it is an old one."""
+    li.fed.query(SQL, purpose="research")  # in which the nodes meet
     until(lambda: cosigned(live, li, "a")[1] == 2, "the log of a is not cosigned")
     live.kill("a")
     for folder in ("log", "secrets"):

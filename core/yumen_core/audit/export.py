@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 
 from yumen_core.audit.rows import HEADER, is_denied, row_of
+from yumen_core.audit.spelling import spelled
 from yumen_core.log.entry import Entry
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -18,16 +19,16 @@ _STRUCTURE = "yumen@32473"
 
 def csv_lines(entries: Iterable[tuple[int, Entry]]) -> Iterator[str]:
     """RFC 4180, a header first. A cell that a spreadsheet could take for a formula stands behind an
-    apostrophe."""
+    apostrophe; what cannot be printed is spelled out."""
     yield _csv(HEADER)
     for index, entry in entries:
         yield _csv(row_of(index, entry).cells)
 
 
-def json_lines(entries: Iterable[tuple[int, bytes]]) -> Iterator[str]:
+def json_lines(entries: Iterable[tuple[int, Entry]]) -> Iterator[str]:
     """Each entry's canonical JSON, as it was hashed, beside its index."""
-    for index, data in entries:
-        yield f'{{"index":{index},"entry":{data.decode()}}}\n'
+    for index, entry in entries:
+        yield f'{{"index":{index},"entry":{entry.encode().decode()}}}\n'
 
 
 def syslog_lines(origin: str, entries: Iterable[tuple[int, Entry]]) -> Iterator[str]:
@@ -51,10 +52,10 @@ def _csv(cells: Iterable[str]) -> str:
 
 
 def _harmless(cell: str) -> str:
-    return "'" + cell if cell.lstrip(" ").startswith(_FORMULA) else cell
+    shown = spelled(cell)
+    return "'" + shown if cell.lstrip(" ").startswith(_FORMULA) else shown
 
 
 def _escaped(text: str) -> str:
-    """A parameter's value, section 6.3.3; control characters become spaces."""
-    plain = "".join(c if c >= " " and c != "\x7f" else " " for c in text)
-    return plain.replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")
+    """A parameter's value, section 6.3.3."""
+    return spelled(text).replace("\\", "\\\\").replace('"', '\\"').replace("]", "\\]")

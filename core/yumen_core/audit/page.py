@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
+from yumen_core.audit.spelling import spelled
 from yumen_core.audit.summary import Budget, Listed, Summary
 from yumen_core.log.verify import LogReport
 
@@ -183,5 +184,4 @@ def _shown(value: Cell) -> str:
 
 def _safe(text: str) -> str:
     """As HTML text; what cannot be seen or turns the direction of reading is spelled out."""
-    seen = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-    return escape(seen)
+    return escape(spelled(text))

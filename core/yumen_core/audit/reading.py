@@ -32,6 +32,11 @@ class AuditedLog:
     cosigned: dict[str, int]
     cosigned_size: int = 0
 
+    @property
+    def unwitnessed(self) -> int:
+        """How many entries come after those that the witnesses have signed."""
+        return self.report.size - self.cosigned_size
+
     def raw(self) -> Iterator[tuple[int, bytes]]:
         """Each entry with its index, one bundle in memory at a time.
 
@@ -66,15 +71,17 @@ def open_audited(
     other: bytes | None = None,
     cosigned: int = 0,
     witnesses: Sequence[WitnessVerifier] = (),
+    max_unwitnessed: int | None = None,
 ) -> AuditedLog:
     """Verify the log in `directory`. Raises `PeerError` (`audit`) where it is not authentic,
     `CallError` (`argument`) for a malformed key.
 
-    1. The whole log under `key`. 2. It extends `since`, a checkpoint seen before. 3. It is the log
-    of which `other`, a checkpoint shown to somebody else, is one. 4. `cosigned` of `witnesses`
-    have signed a checkpoint that it extends.
+    1. The whole log under `key`, every entry canonical. 2. It extends `since`, a checkpoint seen
+    before. 3. It is the log of which `other`, a
+    checkpoint shown to somebody else, is one. 4. `cosigned` of `witnesses`
+    have signed a checkpoint that it extends, by at most `max_unwitnessed` entries if given.
     """
-    report = _verify(directory, key, since)
+    report = _verify(directory, key, since, canonical=True)
     verifier = Verifier.parse(report.key)
     if other is not None:
         _check_view(directory, report, verifier, other)
@@ -92,6 +99,12 @@ def open_audited(
             )
         _verify(directory, report.key, note)
         size = checkpoint.size
+        beyond = report.size - size
+        if max_unwitnessed is not None and beyond > max_unwitnessed:
+            raise not_authentic(
+                f"expected at most {max_unwitnessed} entries after the {size} that witnesses have "
+                f"signed, got {beyond}"
+            )
     return AuditedLog(directory, report, times, size)
 
 
@@ -99,9 +112,11 @@ def not_authentic(message: str) -> PeerError:
     return PeerError("audit", message)
 
 
-def _verify(directory: Path, key: str | None, since: bytes | None) -> LogReport:
+def _verify(
+    directory: Path, key: str | None, since: bytes | None, *, canonical: bool = False
+) -> LogReport:
     try:
-        return verify_directory(directory, key, since=since)
+        return verify_directory(directory, key, since=since, canonical=canonical)
     except (StateError, PeerError) as error:
         raise not_authentic(error.message) from None
 

@@ -21,11 +21,15 @@ from yumen_core.errors import PeerError, YumenError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.log.proof import LogProof
 
-VERSION = 1
+VERSION = 2
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_JOBS = 64
 _FIELDS = {"v", "made_at_ms", "jobs", "result"}
 _Part = TypeVar("_Part")
+
+
+class _OtherVersion(PeerError):
+    """A receipt of another version."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +126,18 @@ def read_receipt(data: bytes) -> tuple[Receipt, SignedEnvelope]:
     if len(data) > MAX_FILE_BYTES:
         raise _other_form(f"expected a receipt of {MAX_FILE_BYTES} bytes at most, got more")
     try:
-        document = json.loads(data, object_pairs_hook=_once)
+        document = canonical.parse(data.decode(), max_chars=MAX_FILE_BYTES, pairs=_once)
         body, certificate, signature = _fields(document, "receipt", "certificate", "signature")
-        if not isinstance(body, dict) or set(body) != _FIELDS or body["v"] != VERSION:
+        if not isinstance(body, dict):
+            raise ValueError
+        version = body.get("v")
+        if type(version) is int and version != VERSION:
+            raise _OtherVersion(
+                "audit",
+                f"expected a receipt of version {VERSION}, got version {version}",
+                remedy="verify it with the release that made it, or ask for a new one",
+            )
+        if type(version) is not int or set(body) != _FIELDS:
             raise ValueError
         made_at_ms, jobs = body["made_at_ms"], body["jobs"]
         what, form, sha256 = (_str(v) for v in _fields(body["result"], "what", "form", "sha256"))
@@ -138,6 +151,8 @@ def read_receipt(data: bytes) -> tuple[Receipt, SignedEnvelope]:
         envelope = SignedEnvelope(
             payload, PayloadType.RECEIPT, _bytes(signature), _bytes(certificate)
         )
+    except _OtherVersion:
+        raise
     except (ValueError, TypeError, KeyError, RecursionError, YumenError):
         raise _other_form(f"expected a receipt of version {VERSION}, got another form") from None
     return receipt, envelope

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from yumen_core.canonical import parse
 from yumen_core.errors import CallError
 from yumen_core.log.entry import Act, Entry, time_text
 
@@ -101,11 +101,11 @@ def reason_codes(entry: Entry) -> list[str]:
     denials = entry.detail.get("denials")
     for text in denials if isinstance(denials, list | tuple) else ():
         try:
-            denial = json.loads(text)
+            denial = parse(text)
         except ValueError:
             continue
-        if isinstance(denial, dict) and "reason_code" in denial:
-            found.add(str(denial["reason_code"]))
+        if isinstance(denial, dict) and isinstance(denial.get("reason_code"), str):
+            found.add(denial["reason_code"])
     return sorted(found)
 
 

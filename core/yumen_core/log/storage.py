@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -102,8 +104,15 @@ class DiskStorage:
         return sorted(found)
 
     def read(self, path: Path, limit: int) -> bytes:
-        with open(path, "rb") as file:
-            return file.read(limit + 1)
+        # Neither a pipe, which would be waited for without end, nor a link out of the folder.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "expected a regular file, got another kind")
+            with open(handle, "rb", closefd=False) as file:
+                return file.read(limit + 1)
+        finally:
+            os.close(handle)
 
     def write(self, path: Path, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC

@@ -61,16 +61,18 @@ def verify_directory(
     *,
     since: bytes | None = None,
     storage: Storage | None = None,
+    canonical: bool = False,
 ) -> LogReport:
     """Recompute the log in `directory` from its entries and compare every file.
 
     `verifier_key` is `name+hash+base64`; None takes the one in the directory. `since` is a
-    checkpoint of this log seen before, which it must extend. Reads one bundle at a time. Raises
+    checkpoint of this log seen before, which it must extend. With `canonical` every entry has to
+    be one in its one spelling, which hashes alone do not show. Reads one bundle at a time. Raises
     `CallError` (argument) for a malformed key; `PeerError` (log_corrupt) for a `since` that is not
     by this log; `StateError`: `log_corrupt`, naming the file and the entry, or `log_fork` where
     the log does not extend `since`.
     """
-    check = _Check(storage if storage is not None else DiskStorage(), directory)
+    check = _Check(storage if storage is not None else DiskStorage(), directory, canonical)
     # 1. The key, 2. the checkpoint's signature, form and origin, 3. the older checkpoint's.
     verifier, source = check.key(verifier_key)
     signed = check.checkpoint(verifier)
@@ -91,6 +93,9 @@ def verify_directory(
         raise StateError(
             "log_fork", f"the log does not extend the checkpoint it signed at size `{old.size}`"
         )
+    # 9. Every entry reads as one, and only as one.
+    if check.malformed is not None:
+        raise check.corrupt(check.malformed)
     return LogReport(
         origin=signed.origin,
         size=signed.size,
@@ -107,12 +112,14 @@ def verify_directory(
 class _Check:
     """One run over one directory."""
 
-    def __init__(self, storage: Storage, directory: Path) -> None:
+    def __init__(self, storage: Storage, directory: Path, canonical: bool) -> None:
         self._storage = storage
         self._directory = directory
         self._present: dict[tuple[int, int], set[int]] = {}
         self._size = 0
         self._last: dict[int, bytes] = {}
+        self._canonical = canonical
+        self.malformed: str | None = None
         self.edge = Edge()
 
     def key(self, given: str | None) -> tuple[Verifier, str]:
@@ -217,6 +224,8 @@ class _Check:
             raise self.corrupt(
                 f"`{tile.path}`, entries `{first}` to `{first + tile.width - 1}`: {error.message}"
             ) from None
+        if self._canonical:
+            self._decode(index * TILE_WIDTH, entries)
         for at in {0, self._size - 1} & {index * TILE_WIDTH + n for n in range(len(entries))}:
             self._last[at] = entries[at - index * TILE_WIDTH]
         for width in sorted(widths - {tile.width}):
@@ -224,6 +233,16 @@ class _Check:
             self._compare(Tile(ENTRIES, index, width), part)
         del self._present[ENTRIES, index]
         return entries
+
+    def _decode(self, first: int, entries: list[bytes]) -> None:
+        """Keep the first entry of another form; hashes are compared before it is told."""
+        for at, data in enumerate(entries, first):
+            if self.malformed is not None:
+                return
+            try:
+                decode_entry(data)
+            except PeerError as error:
+                self.malformed = f"entry `{at}`: {error.message}"
 
     def _grow(self, entries: list[bytes]) -> None:
         for tile, data in self.edge.grow(entries):

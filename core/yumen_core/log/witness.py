@@ -19,6 +19,18 @@ FORK = "log_fork"
 """The code of a refusal whose evidence is two checkpoints that the log's own key has signed."""
 
 
+class OldCheckpoint(PeerError):
+    """A smaller size than before: an old checkpoint that anybody could have sent again."""
+
+
+class ChangedKey(PeerError):
+    """Another key than the one first seen of a log, which its owner's certificate vouches for."""
+
+
+class TwoRoots(PeerError):
+    """Two signed roots of one size: by themselves they convict the log's owner."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """The last checkpoint of a log that the witness has cosigned, as it was signed: `note`."""
@@ -52,7 +64,8 @@ def judge(
     1. The checkpoint is of the owner's log, signed by its key. 2. The key is the one seen first.
     3. The log has not become smaller, 4. nor another one of the same size. 5. The proof starts
     where the witness stopped, 6. and shows that nothing before has changed.
-    Raises `PeerError`: `log_proof` (1), `descriptor` (2), `log_fork` (3, 4, 6).
+    Raises `PeerError`: `log_proof` (1), `descriptor` (2, as `ChangedKey`), `log_fork` (3 as
+    `OldCheckpoint`, 4 as `TwoRoots`, 6).
     """
     checkpoint = _opened(origin, log_key, hashes, note)  # 1
     if seen is None:
@@ -60,15 +73,15 @@ def judge(
             return Stale(0)
         return checkpoint
     if seen.log_key != log_key:  # 2
-        raise PeerError("descriptor", f"expected the key first seen of the log `{origin}`")
+        raise ChangedKey("descriptor", f"expected the key first seen of the log `{origin}`")
     if checkpoint.size < seen.size:  # 3
-        raise PeerError(
+        raise OldCheckpoint(
             FORK,
             f"expected the log `{origin}` to hold {seen.size} entries or more, "
             f"got a checkpoint of {checkpoint.size}: it was cut, or an old one was sent again",
         )
     if checkpoint.size == seen.size and checkpoint.root != seen.root:  # 4
-        raise PeerError(
+        raise TwoRoots(
             FORK, f"expected one root of the log `{origin}` at size {seen.size}, got two"
         )
     if old_size != seen.size:  # 5

@@ -6,12 +6,11 @@ registered is not among them: that is the register's word, and the register is p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yumen_core import canonical
-from yumen_core.canonical import Json
+from yumen_core.canonical import Json, parse
 from yumen_core.errors import CallError, PeerError
 from yumen_core.identity.names import Identity
 from yumen_core.policy.request import PolicyRequest
@@ -57,7 +56,7 @@ def request_of(text: str) -> PolicyRequest:
     if len(text) > MAX_FACTS_BYTES:
         raise _wrong(f"expected facts of at most {MAX_FACTS_BYTES} characters, got {len(text)}")
     try:
-        facts = json.loads(text)
+        facts = parse(text, max_chars=MAX_FACTS_BYTES)
         if not isinstance(facts, dict) or facts.keys() != _FIELDS or facts["format"] != FORMAT:
             raise _wrong("expected the facts of a decision, got other fields")
         request = _request(facts)

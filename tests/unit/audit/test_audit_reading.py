@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -157,10 +158,28 @@ def test_entries_of_another_form(tmp_path: Path) -> None:
         tmp_path / "log", SIGNER, origin=SIGNER.name, guard=tmp_path / "guard", clock=ManualClock()
     ) as log:
         log.append_many([b"not an entry"])
-    opened = open_audited(tmp_path / "log", None)
-    assert list(opened.raw()) == [(0, b"not an entry")]
-    with pytest.raises(PeerError, match=r"^entry `0`: the log entry is not canonical JSON"):
-        list(opened.entries())
+    with pytest.raises(PeerError, match=r"entry `0`: the log entry is not canonical JSON"):
+        open_audited(tmp_path / "log", None)
+
+
+def test_a_pipe_in_place_of_a_file(made: Audited) -> None:
+    (made.log / "checkpoint").unlink()
+    os.mkfifo(made.log / "checkpoint")
+    assert refused(made) == (
+        "`checkpoint` cannot be read: expected a regular file, got another kind"
+    )
+
+
+def test_entries_after_those_that_witnesses_have_signed(made: Audited) -> None:
+    made.cosign(*WITNESSES)
+    grow(made, "later", 2)
+    found = open_audited(made.log, made.key, witnesses=keys(2))
+    assert found.unwitnessed > 0
+    most = found.unwitnessed
+    open_audited(made.log, made.key, witnesses=keys(2), max_unwitnessed=most)
+    assert refused(made, witnesses=keys(2), max_unwitnessed=most - 1) == (
+        f"expected at most {most - 1} entries after the 13 that witnesses have signed, got {most}"
+    )
 
 
 # Decided again --------------------------------------------------------------------------------

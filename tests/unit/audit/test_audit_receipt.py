@@ -116,7 +116,7 @@ def test_every_field_that_is_changed_is_caught(one: Made) -> None:
         lambda d: b"[]",
         lambda d: json.dumps({**d, "more": 1}).encode(),
         lambda d: json.dumps({**d, "receipt": {**d["receipt"], "more": 1}}).encode(),
-        lambda d: json.dumps({**d, "receipt": {**d["receipt"], "v": 2}}).encode(),
+        lambda d: json.dumps({**d, "receipt": {**d["receipt"], "v": "2"}}).encode(),
         lambda d: json.dumps({**d, "receipt": {**d["receipt"], "jobs": []}}).encode(),
         lambda d: json.dumps({**d, "receipt": {**d["receipt"], "made_at_ms": 1.5}}).encode(),
         lambda d: json.dumps({**d, "signature": d["signature"] + " "}).encode(),
@@ -126,8 +126,15 @@ def test_every_field_that_is_changed_is_caught(one: Made) -> None:
 )
 def test_another_form(one: Made, spoil: Callable[[dict[str, Any]], bytes]) -> None:
     assert refused(one, spoil(json.loads(one.receipt()))) == (
-        "expected a receipt of version 1, got another form"
+        "expected a receipt of version 2, got another form"
     )
+
+
+def test_another_version(one: Made) -> None:
+    document = json.loads(one.receipt())
+    document["receipt"]["v"] = 1
+    found = refused(one, json.dumps(document).encode())
+    assert found == "expected a receipt of version 2, got version 1"
 
 
 def test_too_large(one: Made) -> None:

@@ -12,6 +12,7 @@ from builders.audited import BEGIN_MS, DAY_MS, LI, NODE, WANG, Audited, audited
 from yumen_core.audit.export import csv_lines, json_lines, syslog_lines
 from yumen_core.audit.reading import AuditedLog, open_audited
 from yumen_core.audit.rows import HEADER, Wanted, reason_codes, rows
+from yumen_core.audit.spelling import spelled
 from yumen_core.log import Act, Entry
 
 
@@ -79,6 +80,21 @@ def test_denials_of_another_form_have_no_code(denials: object) -> None:
     assert reason_codes(entry) == []
 
 
+@pytest.mark.parametrize("text", ["[" * 30_000, '{"a":' * 5_000, "1" * 70_000])
+def test_a_denial_nested_too_deep_or_too_long_has_no_code(text: str) -> None:
+    entry = Entry(0, Act.DECISION, detail={"accepted": False, "denials": [text]})
+    assert reason_codes(entry) == []
+
+
+def test_nothing_that_cannot_be_printed_is_exported_raw() -> None:
+    entry = Entry(0, Act.JOB_ENDED, detail={"reason": "a\x1b]0;x\x07\u202eb\x9bc"})
+    for lines in (list(csv_lines([(0, entry)])), list(syslog_lines("o", [(0, entry)]))):
+        shown = "".join(lines).replace("\r\n", "").replace("\n", "")
+        assert shown.isprintable()
+        assert "u001b]0;x" in shown.replace("\\]", "]")
+        assert "u202eb" in shown
+
+
 def test_csv(log: AuditedLog) -> None:
     text = "".join(csv_lines(log.entries()))
     read = list(csv.reader(io.StringIO(text)))
@@ -95,12 +111,12 @@ def test_csv(log: AuditedLog) -> None:
 def test_no_cell_of_the_csv_is_a_formula(cell: str) -> None:
     entry = Entry(0, Act.JOB_ENDED, {"requester": cell}, detail={"reason": cell, "state": cell})
     read = list(csv.reader(io.StringIO("".join(csv_lines([(0, entry)])), newline="")))[1]
-    assert [read[3], read[5], read[6]] == ["'" + cell] * 3
+    assert [read[3], read[5], read[6]] == ["'" + spelled(cell)] * 3
 
 
 def test_json_lines_are_the_entries_as_hashed(log: AuditedLog) -> None:
     raw = list(log.raw())
-    lines = list(json_lines(raw))
+    lines = list(json_lines(log.entries()))
     assert len(lines) == 13
     for (index, data), line in zip(raw, lines, strict=True):
         assert line == f'{{"index":{index},"entry":{data.decode()}}}\n'
@@ -126,7 +142,8 @@ def test_syslog_escapes() -> None:
     (line,) = syslog_lines("bad host\n🙂", [(7, entry)])
     assert line == (
         "<110>1 1970-01-01T00:00:00.000Z badhost yumen - job_ended "
-        '[yumen@32473 index="7" outcome="done" reason="a\\"b\\]c\\\\d e f g"]\n'
+        '[yumen@32473 index="7" outcome="done" '
+        'reason="a\\"b\\]c\\\\d\\\\u000ae\\\\u0000f\\\\u007fg"]\n'
     )
     assert re.fullmatch(
         r'<\d+>1 \S+ \S{1,255} yumen - \S{1,32} \[yumen@32473( \w+="(\\["\\\]]|[^"\\\]])*")+\]\n',

@@ -174,8 +174,7 @@ def test_requests_that_are_refused_and_logged_once(pair: Pair, change: object) -
 
 def test_the_evidence_of_forks_is_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner of a log, who can sign as many forks as he likes, fills no disk but his own."""
-    monkeypatch.setattr(room, "MAX_EVIDENCE", 4)
-    monkeypatch.setattr(room, "MAX_LOGGED", 6)
+    monkeypatch.setattr(room, "MAX_TWO_ROOTS", 3)
     assert cosigned(pair, pair.request()) == 3
     key = pair.folder / "theirs" / "secrets" / "log.key"
     for number in range(8):
@@ -194,7 +193,51 @@ def test_the_evidence_of_forks_is_bounded(pair: Pair, monkeypatch: pytest.Monkey
     assert len(kept) == 4
     assert pair.theirs.log.checkpoint in [file.read_bytes() for file in kept]
     refused = [entry for entry in pair.told() if entry.detail["what"] == "refusal"]
-    assert [entry.detail["code"] for entry in refused] == ["log_fork"] * 6
+    assert [entry.detail["code"] for entry in refused] == ["log_fork"] * 3
+    assert pair.witness._dropped == 5
+    pair.federation.clock.advance(room.SUMMARY_MS)
+    pair.witness.answer(pair.request(3))
+    told = pair.told()[-1].detail
+    assert (told["what"], told["count"]) == ("refusals_dropped", 5)
+
+
+def test_old_checkpoints_and_bad_notes_take_no_room_from_forks(pair: Pair) -> None:
+    """Neither do those in the name of one log from another, nor before a restart from after."""
+    olds = []
+    for _ in range(2 * room.MAX_LOGGED):
+        pair.theirs.log.record(Act.STARTUP)
+        olds.append(pair.request())
+    assert cosigned(pair, pair.request()) == 3 + 2 * room.MAX_LOGGED
+    for request in olds[:-1]:
+        assert "it was cut, or an old one" in pair.witness.answer(request).refusal
+    junk = pair.request()
+    for number in range(2 * room.MAX_OTHER):
+        junk.checkpoint = b"junk %d" % number
+        assert pair.witness.answer(junk).refusal
+    pair.restart()
+    folder = pair.folder / "fork"
+    (folder / "secrets").mkdir(parents=True, mode=0o700)
+    (folder / "secrets" / "log.key").write_bytes(
+        (pair.folder / "theirs" / "secrets" / "log.key").read_bytes()
+    )
+    (folder / "secrets" / "log.key").chmod(0o600)
+    fork = MemberLog(pair.owner.membership, folder)
+    for _ in range(pair.theirs.log.size):
+        fork.log.record(Act.REFUSAL)
+    assert pair.witness.answer(pair.request(log=fork.log)).refusal.endswith("got two")
+    assert pair.told()[-1].detail["code"] == "log_fork"
+    kept = [file.read_bytes() for file in (pair.folder / "evidence").iterdir()]
+    assert {fork.log.checkpoint, pair.theirs.log.checkpoint} <= set(kept)
+    fork.log.close()
+
+
+def test_one_cosignature_per_log_and_interval(pair: Pair) -> None:
+    pair.witness._interval_ms = 1000
+    assert cosigned(pair, pair.request()) == 3
+    again = pair.witness.answer(pair.request(3))
+    assert (again.line, again.refusal) == ("", "expected one request in 1000 ms, got another")
+    pair.federation.clock.advance(1000)
+    assert cosigned(pair, pair.request(3)) == 3
 
 
 def test_more_logs_than_are_witnessed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

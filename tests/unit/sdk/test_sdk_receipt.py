@@ -46,9 +46,19 @@ def test_a_tables_digest_is_of_all_its_digits() -> None:
             ["1", "0.1", "1.50", "2026-11-23", "x", "true"],
             [None, "nan", None, None, "", "false"],
         ],
+        "nodes": None,
     }
-    assert (found.what, found.form) == ("query", "table")
+    assert (found.what, found.form) == ("query", "table+nodes")
     assert found.sha256 == canonical.digest(form).hex()
+
+
+def test_the_nodes_behind_each_value_are_in_the_digest() -> None:
+    def on(nodes: int) -> str:
+        values, behind = pa.table({"a": [1.0]}), pa.table({"a": [nodes]})
+        made = Result(values, job_id="j", sql="", purpose="", participants=(), measure_nodes=behind)
+        return result_digest(made).sha256
+
+    assert on(3) != on(4)
 
 
 @pytest.mark.parametrize(
