@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from yumen_cli.main import main
 from yumen_core.clock import ManualClock
-from yumen_core.log import Signer, TileLog
+from yumen_core.log import Act, Signer, TileLog
+from yumen_core.log.entry import Entry
 from yumen_core.secret import Secret
 
 GOCODE = Path("/usr/share/gocode")
@@ -25,7 +26,8 @@ def grown(root: Path, start: int, size: int, word: str = "entry") -> Path:
     with TileLog.open(
         root / "log", SIGNER, origin=SIGNER.name, guard=root / "guard", clock=ManualClock()
     ) as log:
-        log.append_many([f"{word} {n}".encode() for n in range(start, size)])
+        entries = (Entry(n, Act.STARTUP, subject={"node": word}) for n in range(start, size))
+        log.append_many([entry.encode() for entry in entries])
     return root / "log"
 
 

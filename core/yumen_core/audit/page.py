@@ -120,9 +120,11 @@ def _budgets(found: Summary) -> Iterator[str]:
             (table, project, one.spent, _open(one), _left(one.left), _left(one.project_left))
         )
     header = ("table", "project", "spent", "reserved", "left of the table", "left of the project")
-    yield from _table("Privacy budgets", header, rows)
+    yield from _table("Privacy budgets, in micro-rho (zCDP)", header, rows)
     limits = [(table, *both) for table, both in sorted(found.limits.items())]
-    yield from _table("Budgets set in the period", ("table", "in all", "for one project"), limits)
+    yield from _table(
+        "Budgets set in the period, in micro-rho", ("table", "in all", "for one project"), limits
+    )
 
 
 def _open(one: Budget) -> int:
