@@ -23,6 +23,7 @@ from yumen_core.rpc import faults
 from yumen_core.rpc.channels import peer_certificate, peer_identity
 from yumen_core.rpc.v1 import job_pb2, link_pb2, link_pb2_grpc
 
+from yumen_coordinator.answers import Answers
 from yumen_coordinator.checks import Checks
 from yumen_coordinator.publication import CoordinatorPublication
 from yumen_coordinator.registry import Connection, KnownNode, Registry
@@ -54,6 +55,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         self._membership = membership
         self._registry = registry
         self._scheduler = scheduler
+        self._answers = Answers(scheduler, membership.clock)
         self._checks = checks
         self._store = store
         self._log = log
@@ -159,16 +161,16 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
                 self._support(node, frame.support)
             case "contribution":
                 part = frame.contribution
-                self._scheduler.contributed(node, part.job_id, part.run, part.chunk)
+                self._answers.contributed(node, part.job_id, part.run, part.chunk)
             case "awaiting":
-                self._scheduler.awaits(node, frame.awaiting.job_id)
+                self._answers.awaits(node, frame.awaiting.job_id)
             case "cosign":
                 self._witnesses.asked(node, frame.cosign)
             case "cosigned":
                 self._witnesses.answered(node, frame.cosigned)
             case "problem":
                 problem = frame.problem
-                self._scheduler.failed(node, problem.job_id, problem.code, problem.message)
+                self._answers.failed(node, problem.job_id, problem.code, problem.message)
             case other:
                 raise PeerError("round", f"expected a part of a job, got a frame `{other}`")
 
@@ -212,7 +214,7 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         """Hand on a decision on an open job; an acceptance only with the proof that the node's log
         holds it: without, the node does not take part."""
         if not decision.accepted:
-            self._scheduler.decided(node, decision, envelope, None)
+            self._answers.decided(node, decision, envelope, None)
             return
         known = self._registry.known(node)
         try:
@@ -228,9 +230,9 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
         except PeerError as error:
             _LOG.warning("node %s, job %s: %s", node, decision.job_id, error)
             denial = gate_denial(error, node=node)
-            self._scheduler.unproved(node, decision.job_id, denial)
+            self._answers.unproved(node, decision.job_id, denial)
             return
-        self._scheduler.decided(node, decision, envelope, proof)
+        self._answers.decided(node, decision, envelope, proof)
 
     def _support(self, node: str, frame: link_pb2.SupportFrame) -> None:
         """Carry on a share only where its signature and frame hold: the other nodes would refuse
@@ -256,6 +258,6 @@ class LinkService(link_pb2_grpc.NodeLinkServicer):
             if share.node != node:
                 raise PeerError("identity", f"expected a support share of `{node}`, got another's")
         except PeerError as error:
-            self._scheduler.refused(node, frame.job_id, Round.SUPPORT, error)
+            self._answers.refused(node, frame.job_id, Round.SUPPORT, error)
             return
-        self._scheduler.supported(node, frame.job_id, frame.run, envelope)
+        self._answers.supported(node, frame.job_id, frame.run, envelope)

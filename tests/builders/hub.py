@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from yumen_coordinator.answers import Answers
 from yumen_coordinator.registry import Connection, KnownNode, Registry
 from yumen_coordinator.rounds import ActiveJob, Payload
 from yumen_coordinator.scheduler import Scheduler
@@ -118,6 +119,7 @@ class Hub:
             max_sum_bytes=1 << 20,
             training_round_ms=TRAINING_ROUND_MS,
         )
+        self.answers = Answers(self.scheduler, self.clock)
 
     def close(self) -> None:
         self.scheduler.close()
@@ -221,7 +223,7 @@ class Hub:
     def support(self, job: Job, *names: str, run: int = 0) -> None:
         for name in names:
             share = SignedEnvelope(name.encode(), "share", b"", b"")
-            self.scheduler.supported(name, job.spec.job_id, run, share)
+            self.answers.supported(name, job.spec.job_id, run, share)
 
     def contribute(self, job: Job, *names: str, run: int = 0) -> None:
         active = self.scheduler.active(job.spec.job_id)
@@ -231,11 +233,11 @@ class Hub:
             payload = zeros()
         for name in names:
             for chunk in split(payload):
-                self.scheduler.contributed(name, job.spec.job_id, run, chunk)
+                self.answers.contributed(name, job.spec.job_id, run, chunk)
 
     def await_review(self, job: Job, *names: str) -> None:
         for name in names:
-            self.scheduler.awaits(name, job.spec.job_id)
+            self.answers.awaits(name, job.spec.job_id)
 
     def next_run(
         self, job: Job, run: int, content: bytes = b"", *, name: str = "train", upload: bool = True
@@ -275,7 +277,7 @@ class Hub:
             decided_at_ms=0,
         )
         envelope = SignedEnvelope(decision.to_bytes(), "decision", b"", b"")
-        self.scheduler.decided(name, decision, envelope, PROOF if not denials else None)
+        self.answers.decided(name, decision, envelope, PROOF if not denials else None)
 
     def _absent(self, name: str) -> None:
         self.scheduler.node_absent(name)
@@ -320,17 +322,17 @@ class Hospital:
                     self.jobs[ruling.job_id] = ruling.job
                 assert ruling.envelope is not None
                 decision = parse_decision(ruling.envelope.payload, signer=Identity.parse(name))
-                hub.scheduler.decided(name, decision, ruling.envelope, PROOF)
+                hub.answers.decided(name, decision, ruling.envelope, PROOF)
             case "round" if frame.round.round == job_pb2.ROUND_SUPPORT:
                 share = await execution.support(self.jobs[frame.round.job_id], frame.round)
                 self.said.append(share.payload)
-                hub.scheduler.supported(name, frame.round.job_id, 0, share)
+                hub.answers.supported(name, frame.round.job_id, 0, share)
             case "round":
                 job = self.jobs[frame.round.job_id]
                 payload = await execution.contribution(job, frame.round)
                 self.said.append(payload)
                 for chunk in split(payload):
-                    hub.scheduler.contributed(name, frame.round.job_id, 0, chunk)
+                    hub.answers.contributed(name, frame.round.job_id, 0, chunk)
             case "ended":
                 execution.forget(frame.ended.job_id)
                 self.jobs.pop(frame.ended.job_id, None)

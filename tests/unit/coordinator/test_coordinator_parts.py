@@ -61,7 +61,7 @@ def test_a_bad_contribution_ends_the_job_and_names_its_node(
         hub.support(job, *names)
         hub.contribute(job, names[0])
         for chunk in split(make()):
-            hub.scheduler.contributed(names[1], job.spec.job_id, 0, chunk)
+            hub.answers.contributed(names[1], job.spec.job_id, 0, chunk)
         state, reason = hub.state(job)
         assert state is State.FAILED
         assert reason.startswith(message)
@@ -80,7 +80,7 @@ def test_pieces_out_of_order_end_the_job(play: Play) -> None:
         hub.accept(job, *names)
         hub.support(job, *names)
         late = envelope_pb2.Chunk(offset=8, total_bytes=16, sha256=bytes(32), data=b"12345678")
-        hub.scheduler.contributed(names[2], job.spec.job_id, 0, late)
+        hub.answers.contributed(names[2], job.spec.job_id, 0, late)
         assert hub.state(job) == (
             State.FAILED,
             f"expected the piece at byte 0 of 16, got one at 8 of 16 (at {names[2]})",
@@ -110,9 +110,9 @@ def test_parts_of_another_round_job_or_node_are_ignored(play: Play) -> None:
         assert active.received_bytes == sealed_bytes(SLOTS)
         assert hub.state(job)[0] is State.RUNNING
         for name in names:
-            hub.scheduler.supported(name, "no such job", 0, active.supports[name])
-            hub.scheduler.contributed(name, "no such job", 0, envelope_pb2.Chunk())
-            hub.scheduler.failed(name, "no such job", "", "no")
+            hub.answers.supported(name, "no such job", 0, active.supports[name])
+            hub.answers.contributed(name, "no such job", 0, envelope_pb2.Chunk())
+            hub.answers.failed(name, "no such job", "", "no")
 
     play(scenario)
 
@@ -137,9 +137,7 @@ def test_a_node_that_cannot_go_on(play: Play) -> None:
         hub.connect()
         hub.submit(job)
         hub.accept(job, *names)
-        hub.scheduler.failed(
-            names[1], job.spec.job_id, "", "expected a table, got none" + "!" * 9999
-        )
+        hub.answers.failed(names[1], job.spec.job_id, "", "expected a table, got none" + "!" * 9999)
         state, reason = hub.state(job)
         assert state is State.FAILED
         assert reason.startswith("expected a table, got none!")

@@ -232,7 +232,7 @@ def test_half_a_contribution_is_forgotten_with_its_stream(
         hub.support(job, *names)
         pieces = list(split(zeros()))
         for chunk in pieces[:3]:
-            hub.scheduler.contributed(names[0], job.spec.job_id, 0, chunk)
+            hub.answers.contributed(names[0], job.spec.job_id, 0, chunk)
         hub.disconnect(names[0])
         hub.connect(names[0])
         hub.contribute(job, *names)

@@ -340,7 +340,7 @@ def test_a_node_that_fails_ends_a_training(train: Train) -> None:
     async def scenario(hub: Hub, job: Job, names: list[str]) -> None:
         begun(hub, job, names)
         hub.next_run(job, 0)
-        hub.scheduler.failed(names[0], job.spec.job_id, "training", "expected one weight")
+        hub.answers.failed(names[0], job.spec.job_id, "training", "expected one weight")
         assert hub.state(job) == (State.FAILED, f"expected one weight (at {names[0]})")
         assert hub.outcome(job)[0].status.code == "training"
 
@@ -353,7 +353,7 @@ def test_a_dropped_node_cannot_fail_it(train: Train) -> None:
         hub.next_run(job, 0)
         hub.disconnect(names[0])
         await asyncio.sleep(0.05)
-        hub.scheduler.failed(names[0], job.spec.job_id, "training", "no")
+        hub.answers.failed(names[0], job.spec.job_id, "training", "no")
         assert active.job.state is State.RUNNING
 
     train(scenario, grace_s=0.02)
@@ -484,7 +484,7 @@ def test_a_job_without_code_waits_for_nobodys_people(train: Train) -> None:
         hub.await_review(job, *names)
         assert steps(active) == dict.fromkeys(names, Step.ASKED)
         hub.await_review(job, "spiffe://gansu.example/org/stranger/node/heart")
-        hub.scheduler.awaits(names[0], "0199b2f4-1111-7abc-8def-000000000001")
+        hub.answers.awaits(names[0], "0199b2f4-1111-7abc-8def-000000000001")
 
     train(scenario)
 
