@@ -209,7 +209,9 @@ def test_farms_prints_the_yields_that_villages_have_harvests_enough_for(
     rows["tonnes"] = rows["goutput"] / rows["size"] / 1000
     by_village = rows.groupby(["node", "varieties"])["tonnes"].transform("count")
     for variety in ("trad", "high"):
-        enough = rows.loc[(rows["varieties"] == variety) & (by_village > 10), "tonnes"]  # ten must vary
+        enough = rows.loc[
+            (rows["varieties"] == variety) & (by_village > 10), "tonnes"
+        ]  # ten must vary
         printed = numbers(out, f"tonnes  {variety}", after="column")
         assert printed == pytest.approx([len(enough), enough.mean(), enough.std()], abs=6e-6)
 
