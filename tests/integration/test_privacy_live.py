@@ -18,7 +18,7 @@ from yumen_core.errors import CallError, Denied
 SCHEMA = {
     "columns": [
         {"name": "sex", "type": "text", "domain": ["f", "m", "x"], "nullable": False},
-        {"name": "chol", "type": "integer", "bounds": {"lower": 60, "upper": 700}},
+        {"name": "chol", "type": "integer", "bounds": {"lower": 80, "upper": 440}},
         {"name": "st", "type": "float", "bounds": {"lower": -2, "upper": 8}},
     ]
 }

@@ -13,7 +13,7 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from multiprocessing.shared_memory import SharedMemory
 from types import TracebackType
@@ -76,13 +76,20 @@ class EncryptionPool:
     def _encrypt_shared(self, slots: Slots, public: BfvPublicKey) -> bytes:
         executor = self._start()
         count = blocks(slots.size)
-        with _shared(slots.nbytes) as source, _shared(count * ciphertext.BLOCK_BYTES) as target:
+        raw_key = public.to_bytes()
+        with (
+            _shared(len(raw_key)) as key,
+            _shared(slots.nbytes) as source,
+            _shared(count * ciphertext.BLOCK_BYTES) as target,
+        ):
+            _bytes(key)[: len(raw_key)] = raw_key
             _view(source, slots.size)[:] = slots
+            memories = (key.name, source.name, target.name)
             cuts = [count * k // self._workers for k in range(self._workers + 1)]
+            # What goes through the executor's pipe fits into it: before Python 3.11.5 one that fills
+            # it waits for ever for a worker that died (gh-94777).
             jobs = [
-                executor.submit(
-                    _encrypt_range, public.to_bytes(), source.name, target.name, slots.size, *cut
-                )
+                executor.submit(_encrypt_range, memories, len(raw_key), slots.size, *cut)
                 for cut in itertools.pairwise(cuts)
                 if cut[0] < cut[1]
             ]
@@ -127,15 +134,19 @@ def _public(raw: bytes) -> BfvPublicKey:
 
 
 def _encrypt_range(
-    raw_key: bytes, source_name: str, target_name: str, slots: int, first: int, last: int
+    memories: tuple[str, str, str], key_bytes: int, slots: int, first: int, last: int
 ) -> None:
-    """In a worker: encrypt the blocks from `first` to before `last`."""
-    source, target = SharedMemory(source_name), SharedMemory(target_name)
-    try:
+    """In a worker: encrypt the blocks from `first` to before `last`. The memories hold the public
+    key, the slots and what becomes of them."""
+    with ExitStack() as opened:
+        key, source, target = (_opened(opened, name) for name in memories)
         part = _view(source, slots)[first * SLOTS : last * SLOTS].copy()
         size = ciphertext.BLOCK_BYTES
         with _bytes(target)[first * size : last * size] as out:
-            encrypt_blocks(part, _public(raw_key), out)
-    finally:
-        source.close()
-        target.close()
+            encrypt_blocks(part, _public(bytes(_bytes(key)[:key_bytes])), out)
+
+
+def _opened(opened: ExitStack, name: str) -> SharedMemory:
+    memory = SharedMemory(name)
+    opened.callback(memory.close)
+    return memory
