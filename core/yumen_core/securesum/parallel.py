@@ -86,8 +86,8 @@ class EncryptionPool:
             _view(source, slots.size)[:] = slots
             memories = (key.name, source.name, target.name)
             cuts = [count * k // self._workers for k in range(self._workers + 1)]
-            # What goes through the executor's pipe fits into it: before Python 3.11.5 one that fills
-            # it waits for ever for a worker that died (gh-94777).
+            # What goes through the executor's pipe fits into it: before Python 3.11.5 one that
+            # fills it waits for ever for a worker that died (gh-94777).
             jobs = [
                 executor.submit(_encrypt_range, memories, len(raw_key), slots.size, *cut)
                 for cut in itertools.pairwise(cuts)
