@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from yumen_core.errors import CATALOGUE, StateError
@@ -58,6 +58,28 @@ def port_taken(port: int) -> bool:
         except OSError:
             return True
         return False
+
+
+@contextlib.contextmanager
+def signals_waiting() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the block is over; then they do what they always do. In a
+    thread other than the main one, which gets no signals, nothing is held."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda caught, _: came.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in came:
+            signal.raise_signal(caught)
 
 
 class Child:

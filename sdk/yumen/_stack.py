@@ -20,7 +20,7 @@ from yumen_core.clock import SystemClock
 from yumen_core.errors import StateError
 from yumen_core.identity.names import Identity, Role
 
-from yumen._processes import Child, free_port, port_taken, stop_all
+from yumen._processes import Child, free_port, port_taken, signals_waiting, stop_all
 
 PORT_ATTEMPTS = 3
 
@@ -133,8 +133,9 @@ class Stack:
             on_step(f"node `{node.name}` has enrolled and is connected")
 
     def _spawn(self, name: str, file: str, args: Sequence[str]) -> Child:
-        child = Child.spawn(args, name=name, stderr=self.root / "logs" / f"{file}.log")
-        self.children.append(child)
+        with signals_waiting():  # a child that nobody knows of would never be ended
+            child = Child.spawn(args, name=name, stderr=self.root / "logs" / f"{file}.log")
+            self.children.append(child)
         return child
 
     def _authority_args(self) -> list[str]:

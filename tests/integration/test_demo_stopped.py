@@ -14,6 +14,8 @@ import pytest
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_demo_leaves_no_folder(number: signal.Signals, tmp_path: Path) -> None:
+    # A run of the tests in the background ignores SIGINT, and what it starts would, too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     demo = subprocess.Popen(
         [sys.executable, "-m", "yumen_cli", "demo", "--json"],
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -21,6 +23,7 @@ def test_a_stopped_demo_leaves_no_folder(number: signal.Signals, tmp_path: Path)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+    signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob("yumen-demo-*/federation-1/*")):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from yumen._processes import Child, free_port, port_taken, stop_all
+from yumen._processes import Child, free_port, port_taken, signals_waiting, stop_all
 from yumen_core.errors import StateError
 
 READY = 'print(\'{"event": "ready"}\', flush=True)'
@@ -187,3 +188,18 @@ def test_a_free_port_is_free_and_a_taken_one_taken() -> None:
         listener.listen()
         assert port_taken(port)
     assert not port_taken(port)
+
+
+def test_a_signal_waits_for_the_end_of_the_block() -> None:
+    done: list[str] = []
+
+    def interrupted() -> None:
+        with signals_waiting():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the block")
+        done.append("what follows")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert done == ["the block"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -307,7 +307,7 @@ def test_a_t_test_is_near_the_plain_one(table: NoisyTable, frame: pd.DataFrame) 
     no, yes = (frame[frame["sick"] == sick]["age"] for sick in found.groups)
     assert near(found.difference, no.mean() - yes.mean())
     plain = math.sqrt(no.var() / len(no) + yes.var() / len(yes))
-    assert plain < found.standard_error < 1.5 * plain
+    assert 0.95 * plain < found.standard_error < 1.5 * plain  # the variances have noise, too
     low, high = found.confidence_interval()
     assert low < found.difference.value < high
     assert "of sample and noise" in repr(found)
