@@ -125,7 +125,7 @@ CATALOGUE: dict[str, Kind] = {
     "data_source": Kind("FAILED_PRECONDITION", 500, 8, "correct the source or its declaration"),
 }
 
-BY_ROWS = frozenset({"too_few_rows", "data_values"})
+BY_ROWS = frozenset({"too_few_rows", "data_values", "near_release"})
 """Refusals that follow from a node's rows: each answers a question about them."""
 
 

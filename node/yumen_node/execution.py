@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from yumen_core.errors import PeerError, StateError
+from yumen_core.errors import BY_ROWS, PeerError, StateError
 from yumen_core.identity.envelope import PayloadType, SignedEnvelope
 from yumen_core.identity.membership import Membership
 from yumen_core.jobs.inputs import NO_INPUT, SignedInput, open_input, open_signed_input
@@ -38,7 +38,7 @@ from yumen_node.guard import bases, is_near, what_leaves
 from yumen_node.keys import NodeKeys
 from yumen_node.ledger import Ledger
 from yumen_node.local_work import ComputedUpdate, HeldBack, LocalWork
-from yumen_node.refusals import COUNTED, Refusals, told
+from yumen_node.refusals import Refusals, told
 from yumen_node.released import Leaving, ReleasedSets
 from yumen_node.released_log import Recorded
 from yumen_node.shares import Supports, open_supports
@@ -135,7 +135,7 @@ class Execution:
         try:
             yield
         except StateError as error:
-            if error.code in COUNTED:
+            if error.code in BY_ROWS:
                 self._refusals.add(job.opened.spec, job.asked)
             raise
 

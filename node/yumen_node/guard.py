@@ -18,7 +18,7 @@ from yumen_core.sql.plan import Layout
 from yumen_core.sql.row_parts import Label, RowPart, meets
 
 from yumen_node.datasets.cell_sets import CellSets, PlanSets
-from yumen_node.released import Guarded, Leaving, Nodes, ReleasedSets
+from yumen_node.released import NEAR, Guarded, Leaving, Nodes, ReleasedSets
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,4 @@ def is_near(released: ReleasedSets, guarded: Guarded, sets: PlanSets, nodes: Nod
 def check_bases(released: ReleasedSets, guarded: Guarded, sets: PlanSets, nodes: Nodes) -> None:
     """Raise `StateError` (`near_release`) where `is_near`."""
     if is_near(released, guarded, sets, nodes):
-        raise StateError(
-            "near_release",
-            "expected the rows and nodes of an earlier answer, or others that differ from each by "
-            f"{guarded.threshold} rows or {guarded.min_nodes} nodes at least, got a smaller "
-            "difference",
-        )
+        raise StateError("near_release", NEAR)

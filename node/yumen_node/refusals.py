@@ -26,7 +26,6 @@ from yumen_core.policy.denial import Denial
 _LOG = logging.getLogger(__name__)
 FILE = "refusals.sqlite"
 DAY_MS = 24 * 60 * 60 * 1000
-COUNTED = BY_ROWS | {"near_release"}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS refusals (
     job_id TEXT NOT NULL,
@@ -108,8 +107,8 @@ class Refusals:
 def told(error: StateError) -> StateError:
     """What a requester is told where this node's rows refuse a run: the same for every reason, as
     each is an answer about rows. The reason itself is for the node's operator."""
-    if error.code not in BY_ROWS:
-        return error
+    if error.code not in BY_ROWS or error.code == "near_release":
+        return error  # that one is told in the same words whatever the rows are
     _LOG.warning("the rows here refuse a run: %s", error)
     return StateError(
         "too_few_rows",

@@ -36,6 +36,11 @@ Nodes = tuple[str, ...]
 FILE = "released.sqlite"
 BITMAPS_KEPT = 256
 """Sets held in memory: 125 KiB each at most for a table of a million rows."""
+NEAR = (
+    "expected the rows and nodes of an earlier answer, or others that differ enough from each, got "
+    "a smaller difference at one node or more"
+)
+"""The same words at every node: which one it is would tell of its rows."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sets (
     id INTEGER PRIMARY KEY,
@@ -262,10 +267,7 @@ class ReleasedSets:
             self.is_near(guarded.of(table), rows, nodes, behind=behind, label=label)
             for rows, behind, label, table in kept
         ):
-            raise StateError(
-                "near_release",
-                "expected rows that differ enough from those of earlier releases, got others",
-            )
+            raise StateError("near_release", NEAR)
         added: list[tuple[Leaving, int]] = []
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -389,4 +391,5 @@ def _differ(before: Sequence[str], nodes: Sequence[str], fewest: int) -> str:
 def _remedy(before: Sequence[str], fewest: int) -> str:
     if not before:
         return f"ask all nodes, or {fewest} fewer"
-    return "ask the same nodes as before: " + ", ".join(f"`{node}`" for node in before)
+    named = ", ".join(f"`{node}`" for node in before)
+    return f"ask the same nodes as before: {named}; what they released is compared as it runs"

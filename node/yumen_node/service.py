@@ -19,6 +19,7 @@ from yumen_core.clock import Clock, SystemClock
 from yumen_core.disclosure.rounding import NO_ROUNDING
 from yumen_core.errors import StateError
 from yumen_core.identity.client import enrol, renew_if_due
+from yumen_core.identity.files import replace_file
 from yumen_core.identity.membership import Membership
 from yumen_core.identity.names import Identity, Role
 from yumen_core.jobs.descriptor import PublishedTable
@@ -204,6 +205,7 @@ class Node:
         if any(table.micro_rho for table in tables.values()):
             load_sampler()
         witness_key = load_witness_key(config.secrets, membership.identity)
+        replace_file(config.log / "witness.vkey", f"{witness_key.verifier.text}\n".encode())
         self._witness = witness = Witness(
             membership,
             witness_key,

@@ -121,7 +121,12 @@ def explain(
     else:
         found = [one for one in policy_files.load_cases(path, cases) if one.name == case]
         if not found:
-            raise CallError("argument", f"expected a case of the table, got `{case}`")
+            known = ", ".join(f"`{one.name}`" for one in policy_files.load_cases(path, cases))
+            raise CallError(
+                "argument",
+                f"expected a case of the table, got `{case}`",
+                remedy=f"give one of {known}",
+            )
         requests = (found[0].request,)
     explained = [policy_report.explained(bundle, request) for request in requests]
     if as_json:
@@ -150,8 +155,10 @@ def diff(
     before, after = policy_files.load_bundle(old), policy_files.load_bundle(new)
     leave_for(old, new, log, act="replay_log" if log else "view_policy", policies=after.digest)
     jobs: list[tuple[str, tuple[PolicyRequest, ...]]] = []
-    if cases is not None:
-        jobs += [(one.name, (one.request,)) for one in policy_files.load_cases(new, cases)]
+    beside = [path for path in (new, old) if policy_files.cases_beside(path).exists()]
+    if cases is not None or beside:
+        tried = policy_files.load_cases(new if cases else beside[0], cases)
+        jobs += [(one.name, (one.request,)) for one in tried]
     if log is not None:
         past = policy_files.load_decisions(log, since)
         jobs += [(one.job, one.requests) for one in past if one.requests]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from yumen_core.errors import CallError
 from yumen_core.identity.files import read_file
 
+from yumen_cli.terminal import note
+
 if TYPE_CHECKING:
     from yumen_core.policy import PolicyBundle
     from yumen_core.policy.cases import Case
@@ -35,9 +37,16 @@ def load_bundle(path: Path) -> PolicyBundle:
     from yumen_core.policy import PolicyBundle
 
     files, register = policy_files(path)
+    if register is None:
+        note(f"no purposes.yaml beside `{path}`: every job is denied, with `purpose_unregistered`")
     if path.is_dir():
         return PolicyBundle.load_directory(path)
     return PolicyBundle.load(files, purposes=register)
+
+
+def cases_beside(path: Path) -> Path:
+    """Where the cases of the policies at `path` lie, if there are any."""
+    return path / "cases.yaml" if path.is_dir() else path.with_suffix(".cases.yaml")
 
 
 def load_cases(path: Path, cases: Path | None) -> tuple[Case, ...]:
@@ -45,8 +54,15 @@ def load_cases(path: Path, cases: Path | None) -> tuple[Case, ...]:
     `cases.yaml` in a folder, `NAME.cases.yaml` beside `NAME.cedar`."""
     from yumen_core.policy.cases import MAX_CASES_BYTES, read_cases
 
-    beside = path / "cases.yaml" if path.is_dir() else path.with_suffix(".cases.yaml")
+    beside = cases_beside(path)
     file = cases or beside
+    if not file.exists():
+        known = ", ".join(f"`{one.name}`" for one in sorted(beside.parent.glob("*.cases.yaml")))
+        raise CallError(
+            "argument",
+            f"expected cases in `{file}`, got no such file",
+            remedy="give the file with --cases" + (f"; there are {known}" if known else ""),
+        )
     raw = read_file(file, max_bytes=MAX_CASES_BYTES, remedy="give the file of cases")
     try:
         return read_cases(raw.decode(), file=file.name)

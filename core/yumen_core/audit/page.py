@@ -73,6 +73,7 @@ def _log(report: LogReport, found: Summary) -> Iterator[str]:
         ("entries in the period", found.entries),
         ("jobs accepted", accepted),
         ("jobs denied", denied),
+        ("refused while running", sum(found.stopped.values())),
         ("not verifiable", sum(found.refusals.values())),
         ("sums released", sum(found.releases.values())),
         ("contributions", found.contributions),
@@ -89,6 +90,7 @@ def _log(report: LogReport, found: Summary) -> Iterator[str]:
         bar=1,
     )
     yield from _table("Denials by reason", ("reason", "jobs"), _common(found.denials), bar=1)
+    yield from _table("Refused while running", ("reason", "jobs"), _common(found.stopped), bar=1)
     yield from _table(
         "Refused before verification", ("reason", "times"), _common(found.refusals), bar=1
     )
@@ -105,7 +107,7 @@ def _log(report: LogReport, found: Summary) -> Iterator[str]:
     for title, header, listed in (
         ("Jobs with reviewed code", ("job", "approved by", "decision"), found.reviews),
         ("Policies put in force", ("by", "SHA-256 of the policies"), found.activations),
-        ("Tables published", ("table", "grade"), found.tables),
+        ("Tables published", ("node", "tables", "grade"), found.tables),
     ):
         yield from _table(title, ("entry", "time", *header), [_cells(one) for one in listed])
     if found.left_out:
@@ -117,7 +119,14 @@ def _budgets(found: Summary) -> Iterator[str]:
     rows: list[tuple[Cell, ...]] = []
     for (table, project), one in sorted(found.budgets.items()):
         rows.append(
-            (table, project, one.spent, _open(one), _left(one.left), _left(one.project_left))
+            (
+                table,
+                project,
+                one.spent,
+                _open(one),
+                _left(found.left.get(table)),
+                _left(one.project_left),
+            )
         )
     header = ("table", "project", "spent", "reserved", "left of the table", "left of the project")
     yield from _table("Privacy budgets, in micro-rho (zCDP)", header, rows)

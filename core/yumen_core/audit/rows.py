@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from yumen_core.canonical import parse
 from yumen_core.errors import CallError
@@ -154,6 +154,15 @@ def _done_at(entry: Entry) -> str:
 
 
 def rows(entries: Iterable[tuple[int, Entry]], wanted: Wanted) -> Iterator[Row]:
+    """The wanted entries, in order. One that names a job alone is about whom and what its first
+    decision names."""
+    about: dict[str, Mapping[str, str]] = {}
     for index, entry in entries:
-        if wanted.holds(entry):
-            yield row_of(index, entry)
+        subject, job = entry.subject, entry.subject.get("job", "")
+        if entry.act is Act.DECISION and job and "requester" in subject:
+            about.setdefault(job, {name: subject[name] for name in subject if name != "node"})
+        whole = entry
+        if entry.act not in (Act.OPERATOR, Act.CODE_REVIEW):
+            whole = replace(entry, subject={**about.get(job, {}), **subject})
+        if wanted.holds(whole):
+            yield row_of(index, entry if people_of(entry) else whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 
 from yumen_core.audit.rows import is_own_decision, people_of, reason_codes
@@ -24,13 +24,12 @@ class Purpose:
 
 @dataclass
 class Budget:
-    """Millionths of rho of one table and project in the period; `left` and `project_left` after the
-    last move, None where there was none."""
+    """Millionths of rho of one table and project in the period; `project_left` after the last move,
+    None where there was none."""
 
     reserved: int = 0
     given_back: int = 0
     spent: int = 0
-    left: int | None = None
     project_left: int | None = None
 
 
@@ -46,15 +45,18 @@ class Listed:
 @dataclass
 class Summary:
     """`entries` in the period; `denials` counts reason codes, one job possibly under several;
-    `refusals` counts what could not be verified. `limits` of tables, of the last entry that tells
-    them, in millionths of rho: all, and for one project. `operators` counts acts by who and
-    what."""
+    `refusals` counts what could not be verified, `stopped` accepted jobs that were refused while
+    they ran. `left` is what tables had after their last move; `limits` of tables, of the last
+    entry that tells them, in millionths of rho: all, and for one project. `operators` counts acts
+    by who and what."""
 
     origin: str
     entries: int = 0
     purposes: dict[str, Purpose] = field(default_factory=dict)
     denials: Counter[str] = field(default_factory=Counter)
     refusals: Counter[str] = field(default_factory=Counter)
+    stopped: Counter[str] = field(default_factory=Counter)
+    left: dict[str, int] = field(default_factory=dict)
     budgets: dict[tuple[str, str], Budget] = field(default_factory=dict)
     limits: dict[str, tuple[int, int]] = field(default_factory=dict)
     requesters: Counter[str] = field(default_factory=Counter)
@@ -72,20 +74,29 @@ def summarise(
 ) -> Summary:
     """Of the entries from `since_ms` and before `until_ms`, milliseconds since the Unix epoch."""
     found = Summary(origin)
+    accepted: set[str] = set()
     for index, entry in entries:
+        if entry.act is Act.DECISION and entry.detail.get("accepted"):
+            accepted.add(entry.subject.get("job", ""))
         if since_ms <= entry.time_ms < until_ms:
             found.entries += 1
-            _count(found, index, entry)
+            _count(found, index, entry, accepted)
     return found
 
 
-def _count(found: Summary, index: int, entry: Entry) -> None:
+def _was_accepted(entry: Entry, accepted: Set[str]) -> bool:
+    job = entry.subject.get("job", "")
+    return bool(job) and job in accepted
+
+
+def _count(found: Summary, index: int, entry: Entry, accepted: Set[str]) -> None:
     subject, detail = entry.subject, entry.detail
     match entry.act:
         case Act.DECISION if is_own_decision(entry):
             _decision(found, index, entry)
         case Act.REFUSAL:
-            found.refusals.update(reason_codes(entry) or ["unknown"])
+            counted = found.stopped if _was_accepted(entry, accepted) else found.refusals
+            counted.update(reason_codes(entry) or ["unknown"])
         case Act.BUDGET:
             _budget(found, entry)
         case Act.RELEASE:
@@ -100,7 +111,10 @@ def _count(found: Summary, index: int, entry: Entry) -> None:
             _list(found, found.activations, index, entry, cells)
         case Act.TABLE_PUBLISHED:
             what = "withdrawn" if detail.get("withdrawn") else str(detail.get("grade", "published"))
-            _list(found, found.tables, index, entry, (subject.get("table", ""), what))
+            names = detail.get("tables")  # a coordinator notes all tables of a node
+            told = ", ".join(map(str, names)) if isinstance(names, list | tuple) else ""
+            published = (subject.get("node", ""), subject.get("table", "") or told, what)
+            _list(found, found.tables, index, entry, published)
 
 
 def _decision(found: Summary, index: int, entry: Entry) -> None:
@@ -136,7 +150,7 @@ def _budget(found: Summary, entry: Entry) -> None:
             budget.given_back += cost
         case "spent":
             budget.spent += cost
-    budget.left, budget.project_left = _int(entry, "left"), _int(entry, "project_left")
+    found.left[table], budget.project_left = _int(entry, "left"), _int(entry, "project_left")
 
 
 def _int(entry: Entry, name: str) -> int:

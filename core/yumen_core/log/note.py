@@ -231,7 +231,9 @@ def split_key(text: str, kind: bytes = _ED25519) -> tuple[str, bytes, bytes]:
     key = _unb64(parts[2])
     if key[:1] != kind or len(key) != 33:
         raise CallError(
-            "argument", f"a note's key is Ed25519: type {kind[0]} and 32 bytes in base64"
+            "argument",
+            f"expected a key of type {kind[0]} with 32 bytes, got another",
+            remedy="give log.vkey for a log, witness.vkey for a witness",
         )
     return parts[0], bytes.fromhex(parts[1]), key[1:]
 

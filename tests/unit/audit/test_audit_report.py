@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from builders.audited import BEGIN_MS, DAY_MS, LI, WANG, Audited, audited
+from builders.audited import BEGIN_MS, DAY_MS, LI, NODE, WANG, Audited, audited
 from yumen_core.audit.page import page
 from yumen_core.audit.reading import AuditedLog, open_audited
 from yumen_core.audit.summary import MAX_LISTED, Budget, Purpose, Summary, summarise
@@ -32,15 +32,15 @@ def test_what_is_counted(log: AuditedLog) -> None:
     assert found.purposes == {"research": Purpose(accepted=2), "pricing": Purpose(denied=2)}
     assert found.denials == {"no_permit": 1, "too_few_nodes": 1}
     assert found.refusals == {"signature": 1}
-    assert found.budgets == {
-        ("heart", "lzu/research"): Budget(400_000, 0, 400_000, 4_600_000, 1_600_000)
-    }
+    assert found.budgets == {("heart", "lzu/research"): Budget(400_000, 0, 400_000, 1_600_000)}
+    assert found.left == {"heart": 4_600_000}
+    assert not found.stopped
     assert found.limits == {"heart": (5_000_000, 2_000_000)}
     assert found.requesters == {LI: 2}
     assert found.releases == {LI: 1}
     assert found.contributions == 1
     assert [(one.index, one.cells[0]) for one in found.activations] == [(1, LI)]
-    assert [one.cells for one in found.tables] == [("heart", "general")]
+    assert [one.cells for one in found.tables] == [(NODE, "heart", "general")]
 
 
 def test_only_the_period(log: AuditedLog) -> None:
@@ -65,6 +65,33 @@ def test_dry_runs_reviews_and_others_decisions() -> None:
     assert [one.cells for one in found.reviews] == [("j", LI, "accepted")]
 
 
+def test_what_is_left_of_a_table_is_the_same_for_all_its_projects() -> None:
+    def move(project: str, left: int) -> Entry:
+        detail = {"move": "reserved", "micro_rho": 1, "left": left, "project_left": 50}
+        return Entry(0, Act.BUDGET, {"table": "t", "project": project}, detail=detail)
+
+    found = summarise("", enumerate([move("p", 99), move("q", 98)]), *ALWAYS)
+    assert found.left == {"t": 98}
+
+
+def test_a_job_that_is_refused_while_it_runs_was_verified() -> None:
+    entries = [
+        Entry(0, Act.DECISION, {"job": "j", "requester": WANG}, OWN, {"accepted": True}),
+        Entry(0, Act.REFUSAL, {"job": "j"}, detail={"code": "near_release"}),
+        Entry(0, Act.REFUSAL, {"job": "other"}, detail={"code": "signature"}),
+    ]
+    found = summarise("", enumerate(entries), *ALWAYS)
+    assert found.stopped == {"near_release": 1}
+    assert found.refusals == {"signature": 1}
+
+
+def test_a_coordinator_notes_all_tables_of_a_node() -> None:
+    entry = Entry(0, Act.TABLE_PUBLISHED, {"node": "n"}, detail={"tables": ["a", "b"]})
+    assert [one.cells for one in summarise("", [(0, entry)], *ALWAYS).tables] == [
+        ("n", "a, b", "published")
+    ]
+
+
 def test_budgets_given_back() -> None:
     def move(what: str, cost: int, left: int) -> Entry:
         detail = {"move": what, "micro_rho": cost, "left": left, "project_left": left - 1}
@@ -78,7 +105,8 @@ def test_budgets_given_back() -> None:
         move("reserved", 2, 91),
     ]
     found = summarise("", enumerate(entries), *ALWAYS)
-    assert found.budgets == {("t", "p"): Budget(14, 5, 7, 91, 90)}
+    assert found.budgets == {("t", "p"): Budget(14, 5, 7, 90)}
+    assert found.left == {"t": 91}
 
 
 def test_long_lists_are_cut_and_told() -> None:

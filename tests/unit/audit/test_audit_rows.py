@@ -31,10 +31,10 @@ def log(made: Audited) -> AuditedLog:
     [
         (Wanted(), list(range(13))),
         (Wanted(user="bank/user/wang"), [3, 4]),
-        (Wanted(user="org/lzu"), [1, 2, 10, 11, 12]),
+        (Wanted(user="org/lzu"), [1, 2, 7, 8, 9, 10, 11, 12]),
         (Wanted(user="cleveland"), [0, 1]),
         (Wanted(table="wells"), [4]),
-        (Wanted(table="heart"), [0, 2, 3, 6, 7, 8, 11]),
+        (Wanted(table="heart"), [0, 2, 3, 6, 7, 8, 9, 11, 12]),
         (Wanted(table="hear"), []),
         (Wanted(purpose="pricing"), [3, 4]),
         (Wanted(job="job-1"), [2, 7, 8, 9, 12]),
@@ -47,6 +47,19 @@ def log(made: Audited) -> AuditedLog:
 )
 def test_every_filter(log: AuditedLog, wanted: Wanted, found: list[int]) -> None:
     assert [row.index for row in rows(log.entries(), wanted)] == found
+
+
+def test_a_refusal_is_about_what_the_decision_names() -> None:
+    asked = {"job": "j", "requester": "spiffe://f/org/o/user/li", "table": "heart", "purpose": "p"}
+    entries = [
+        Entry(0, Act.DECISION, asked, detail={"accepted": True}),
+        Entry(0, Act.REFUSAL, {"job": "j"}, detail={"code": "near_release"}),
+        Entry(0, Act.REFUSAL, {"job": "other"}, detail={"code": "signature"}),
+    ]
+    wanted = Wanted(user="li", table="heart", purpose="p", denied=True)
+    [row] = rows(enumerate(entries), wanted)
+    assert (row.index, row.reason) == (1, "near_release")
+    assert row.who.endswith("/user/li")
 
 
 def test_a_joined_table_is_found() -> None:
@@ -69,7 +82,10 @@ def test_in_words(log: AuditedLog) -> None:
     assert found[3][3:] == (WANG, "table heart, purpose pricing, job job-2", "denied", "no_permit")
     assert found[5][4:6] == ("job job-4", "refused")
     assert found[0][2:6] == ("table published", NODE, "table heart", "done")
-    assert found[8][4:6] == ("table heart, project lzu/research, job job-1", "spent")
+    assert found[8][4:6] == (
+        "table heart, purpose research, project lzu/research, job job-1",
+        "spent",
+    )
     assert found[10][3:] == (LI, "job job-5", "viewed", "-2+3")
     assert found[1][2:6] == ("policy activated", NODE, "", f"by {LI}")
 

@@ -102,11 +102,13 @@ def test_replay(capsys: pytest.CaptureFixture[str], log: str, draft: str) -> Non
 
 def test_diff(capsys: pytest.CaptureFixture[str], log: str, draft: str) -> None:
     assert main(["policy", "diff", HOSPITAL, HOSPITAL, "--log", log]) == 0
-    assert capsys.readouterr().out == "the two say the same\n0 of 2 decisions flip\n"
+    assert capsys.readouterr().out == "the two say the same\n0 of 13 decisions flip\n"
     assert main(["policy", "diff", HOSPITAL, draft, "--log", log]) == 0
     out = capsys.readouterr().out
     assert "changed: heart-ready-models, heart-research" in out
-    assert "1 of 2 decisions flip" in out
+    assert "2 of 13 decisions flip" in out
+    assert main(["policy", "diff", draft, HOSPITAL]) == 0  # the cases that lie with them
+    assert "1 of 11 decisions flip" in capsys.readouterr().out
 
 
 def test_sign(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_published_key_has_its_published_id() -> None:
     assert (verifier.key_id.hex(), verifier.text) == ("da77ade7", KNOWN_KEY)
     with pytest.raises(CallError, match="does not match its key id"):
         WitnessVerifier.parse(KNOWN_KEY.replace("da77ade7", "da77ade8"))
-    with pytest.raises(CallError, match="type 4 and 32 bytes"):
+    with pytest.raises(CallError, match="type 4 with 32 bytes"):
         WitnessVerifier.parse(ALICE.verifier.text)
 
 

@@ -201,8 +201,8 @@ BAD_KEYS = [
     ("", "a note's key has the form `name+hash+base64`"),
     ("name+c74f20a3", "a note's key has the form `name+hash+base64`"),
     ("name+c74f20+AAAA", "a note's key has the form `name+hash+base64`"),
-    ("n+c74f20a3+AAAA", "a note's key is Ed25519: type 1 and 32 bytes in base64"),
-    (GO_PUBLIC.replace("+AR", "+Ah"), "a note's key is Ed25519: type 1 and 32 bytes in base64"),
+    ("n+c74f20a3+AAAA", "expected a key of type 1 with 32 bytes, got another"),
+    (GO_PUBLIC.replace("+AR", "+Ah"), "expected a key of type 1 with 32 bytes, got another"),
     (GO_PUBLIC.replace("c7", "c8"), "the key of `PeterNeumann` does not match its key id"),
     (GO_PUBLIC.replace("Peter", "Paul"), "the key of `PaulNeumann` does not match its key id"),
 ]

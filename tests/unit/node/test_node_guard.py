@@ -134,7 +134,7 @@ def test_the_same_cell_with_another_node_behind_it(sites: list[Site], li: Member
     made = Running(sites, job_for(li, [site.published() for site in sites], min_nodes=3))
     shares = made.shares()
     for site in sites[:3]:
-        with pytest.raises(StateError, match="differ enough from those of earlier") as caught:
+        with pytest.raises(StateError, match="differ enough from each") as caught:
             made.part(site, shares)
         assert caught.value.code == "near_release"
     assert made.part(sites[3], shares)  # nothing of its women had left, and alone it tells nothing
