@@ -89,14 +89,15 @@ class _Part(BaseModel):
 
 
 class SourceDeclaration(_Part):
-    """Where the rows are. `path` is relative to the YAML file until it is loaded, then absolute.
+    """Where the rows are. `path` is relative to the YAML file until it is loaded, then absolute; of
+    CSV, Parquet and Arrow it may be a folder of such files.
 
-    `table` names the table of a DuckDB file; `delimiter`, `encoding` and `null_values` are of CSV
-    files, which have a header line. `null_values` are texts that mean a missing value, besides the
-    empty one.
+    `table` names the table of a DuckDB or SQLite file; `delimiter`, `encoding` and `null_values`
+    are of CSV files, which have a header line. `null_values` are texts that mean a missing value,
+    besides the empty one.
     """
 
-    type: Literal["csv", "parquet", "duckdb"]
+    type: Literal["csv", "parquet", "arrow", "duckdb", "sqlite"]
     path: Path
     table: str | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
@@ -350,8 +351,9 @@ def _check_format(path: Path, place: int, entry: ColumnDeclaration) -> None:
 
 
 def _check_source(path: Path, source: SourceDeclaration) -> None:
-    if (source.type == "duckdb") is (source.table is None):
-        what = "a table" if source.type == "duckdb" else "no table"
+    has_tables = source.type in ("duckdb", "sqlite")
+    if has_tables is (source.table is None):
+        what = "a table" if has_tables else "no table"
         raise _bad(path, f"`source.table`: expected {what} for a source of type `{source.type}`")
     given = [name for name in ("delimiter", "encoding", "null_values") if getattr(source, name)]
     if given and source.type != "csv":

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-from pyarrow import csv
 from yumen_core.errors import StateError
 from yumen_core.sql.storage import identifier, text_literal
 
 from yumen_node.datasets.declaration import SourceDeclaration, TableDeclaration
+from yumen_node.datasets.files import read_arrow, read_csv, read_sqlite
 
-_ARROW_NAME = "csv_rows"
+_ROWS = "source_rows"
 _ATTACHED = "source_file"
+_SUFFIXES = {
+    "csv": (".csv", ".tsv", ".txt"),
+    "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".arrows", ".feather", ".ipc"),
+}
+"""What files of a folder are taken for those of the source."""
 
 
 @contextmanager
@@ -28,13 +35,19 @@ def opened_source(
     value.
     """
     source = declaration.source
-    if not source.path.is_file():
-        raise StateError("data_source", f"expected the source `{source.path}`, got no such file")
+    files = _files(source)
     try:
-        relation = _open(connection, declaration)
-        _check_columns(connection, declaration, relation)
+        relation = _open(connection, declaration, files)
         yield relation
-    except (duckdb.Error, pa.ArrowException, LookupError, OSError, UnicodeError, ValueError):
+    except (
+        duckdb.Error,
+        pa.ArrowException,
+        sqlite3.Error,
+        LookupError,
+        OSError,
+        UnicodeError,
+        ValueError,
+    ):
         # Their texts may quote rows, so they go nowhere.
         raise StateError(
             "data_source", f"expected `{source.path}` to be readable as {source.type}"
@@ -43,63 +56,71 @@ def opened_source(
         _close(connection, source)
 
 
-def _open(connection: duckdb.DuckDBPyConnection, declaration: TableDeclaration) -> str:
+def _files(source: SourceDeclaration) -> list[Path]:
+    """The source's files, by name; in a folder those of its type, none that is hidden."""
+    path, suffixes = source.path, _SUFFIXES.get(source.type)
+    if suffixes is None or not path.is_dir():
+        if not path.is_file():
+            raise StateError("data_source", f"expected the source `{path}`, got no such file")
+        return [path]
+    found = [
+        file
+        for file in sorted(path.iterdir())
+        if file.is_file() and file.suffix.lower() in suffixes and file.name[0] not in "._"
+    ]
+    if not found:
+        raise StateError(
+            "data_source",
+            f"expected files that end in {', '.join(suffixes)} in the folder `{path}`, got none",
+        )
+    return found
+
+
+def _open(
+    connection: duckdb.DuckDBPyConnection, declaration: TableDeclaration, files: list[Path]
+) -> str:
     source = declaration.source
-    if source.type == "csv":
-        connection.register(_ARROW_NAME, _read_csv(declaration))
-        return _ARROW_NAME
-    path = text_literal(str(source.path))
+    wanted = list(dict.fromkeys(entry.source_name or entry.name for entry in declaration.columns))
     if source.type == "parquet":
-        return f"read_parquet({path})"
-    connection.execute(f"ATTACH {path} AS {_ATTACHED} (READ_ONLY)")
-    assert source.table is not None
-    return f"{_ATTACHED}.{identifier(source.table)}"
+        for file in files:
+            relation = f"read_parquet({text_literal(str(file))})"
+            _require(file, wanted, list(column_types(connection, relation)))
+        named = ", ".join(text_literal(str(file)) for file in files)
+        return f"read_parquet([{named}], union_by_name = true)"
+    if source.type == "duckdb":
+        path = text_literal(str(source.path))
+        connection.execute(f"ATTACH {path} AS {_ATTACHED} (READ_ONLY)")
+        assert source.table is not None
+        relation = f"{_ATTACHED}.{identifier(source.table)}"
+        _require(source.path, wanted, list(column_types(connection, relation)))
+        return relation
+    tables = [_read(file, source, wanted) for file in files]
+    connection.register(_ROWS, pa.concat_tables(tables, promote_options="permissive"))
+    return _ROWS
+
+
+def _read(file: Path, source: SourceDeclaration, wanted: list[str]) -> pa.Table:
+    def require(names: list[str]) -> None:
+        _require(file, wanted, names)
+
+    if source.type == "arrow":
+        return read_arrow(file, wanted, require)
+    if source.type == "sqlite":
+        return read_sqlite(file, source.table or "", wanted, require)
+    return read_csv(file, source, wanted, require)
 
 
 def _close(connection: duckdb.DuckDBPyConnection, source: SourceDeclaration) -> None:
-    if source.type == "csv":
-        connection.unregister(_ARROW_NAME)
-    elif source.type == "duckdb":
+    if source.type == "duckdb":
         connection.execute(f"DETACH DATABASE IF EXISTS {_ATTACHED}")
-
-
-def _read_csv(declaration: TableDeclaration) -> pa.Table:
-    """Every declared column as text; the rest of the file is left out."""
-    source = declaration.source
-    wanted = {entry.source_name or entry.name: pa.string() for entry in declaration.columns}
-    names = _csv_header(source.path, source)
-    _require(source.path, list(wanted), names)
-    return csv.read_csv(
-        source.path,
-        read_options=csv.ReadOptions(encoding=source.encoding or "utf8"),
-        parse_options=csv.ParseOptions(delimiter=source.delimiter or ",", newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types=wanted, include_columns=list(wanted), strings_can_be_null=False
-        ),
-    )
-
-
-def _csv_header(path: Path, source: SourceDeclaration) -> list[str]:
-    with csv.open_csv(
-        path,
-        read_options=csv.ReadOptions(encoding=source.encoding or "utf8"),
-        parse_options=csv.ParseOptions(delimiter=source.delimiter or ",", newlines_in_values=True),
-    ) as reader:
-        return [str(name) for name in reader.schema.names]
+    elif source.type != "parquet":
+        connection.unregister(_ROWS)
 
 
 def column_types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
     """DuckDB's types of a relation's columns, by name."""
     found = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()  # noqa: S608
     return {str(row[0]): str(row[1]) for row in found}
-
-
-def _check_columns(
-    connection: duckdb.DuckDBPyConnection, declaration: TableDeclaration, relation: str
-) -> None:
-    names = list(column_types(connection, relation))
-    wanted = [entry.source_name or entry.name for entry in declaration.columns]
-    _require(declaration.source.path, wanted, names)
 
 
 def _require(path: Path, wanted: list[str], names: list[str]) -> None:

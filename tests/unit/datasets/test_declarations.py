@@ -60,7 +60,7 @@ FAULTS = [
     (
         "type: csv",
         "type: excel",
-        "`source.type`: expected `csv`, `parquet` or `duckdb`, got `excel`",
+        "`source.type`: expected `csv`, `parquet`, `arrow`, `duckdb` or `sqlite`, got `excel`",
     ),
     ("path: data/heart.csv", "pfad: x", "`source.path`: expected a value, got none"),
     (
